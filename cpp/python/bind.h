@@ -1,0 +1,10 @@
+// One bind_<stem>(module) per file bind_<stem>.cpp; module.cpp calls them all.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace fastseq {
+
+void bind_info(pybind11::module_& m);
+
+}  // namespace fastseq

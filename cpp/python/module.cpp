@@ -1,0 +1,21 @@
+// The module fastseq._core: how C++ errors become Python's, and every binding.
+#include "base/checks.h"
+#include "python/bind.h"
+
+namespace py = pybind11;
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "fastseq's compiled kernels. Private: use the functions of fastseq and fastseq.ops.";
+  m.attr("__version__") = FASTSEQ_VERSION;
+
+  // std::invalid_argument and std::runtime_error are already ValueError and RuntimeError.
+  py::register_local_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const fastseq::type_error& e) {
+      PyErr_SetString(PyExc_TypeError, e.what());
+    }
+  });
+
+  fastseq::bind_info(m);
+}

@@ -1,0 +1,11 @@
+"""Fast training of recurrent sequence models on the machine you have, in Keras's vocabulary."""
+
+from fastseq import _core
+
+_core.choose_isa()
+
+from fastseq.threads import get_num_threads, set_num_threads  # noqa: E402  (after the instruction set is chosen)
+
+__version__ = _core.__version__
+
+__all__ = ["__version__", "get_num_threads", "set_num_threads"]
