@@ -1,0 +1,151 @@
+// The only matrix product: C = init + A B on a register tile, and the loop of tiles over rows.
+//
+// B is packed: for each k, `vectors` registers side by side. A is read where it lies, one broadcast per row
+// and k. Every element of C is init + a_0 b_0 + a_1 b_1 + ... in the order of k, whatever tile it falls into,
+// so results do not depend on how rows or columns are shared among threads.
+#pragma once
+
+#include "vec.h"
+
+namespace fastseq {
+namespace FASTSEQ_TARGET {
+
+// One product of `rows` rows by `vectors` registers of columns. Strides and counts are in elements of T.
+template <class T>
+struct Product {
+  std::ptrdiff_t rows;
+
+  // A(r, k): k runs over `blocks` blocks of `depth`. Row-major: a[r * a_row + block * a_block + k].
+  // Transposed (a_transposed): one block, a[k * a_row + r].
+  const T* a;
+  std::ptrdiff_t a_row, a_block;
+  std::ptrdiff_t blocks, depth;
+  bool a_transposed;
+
+  // B(k, v): b[k * b_row + v * lanes], k counted through all blocks.
+  const T* b;
+  std::ptrdiff_t b_row;
+
+  // Where sums start: init[r * init_row + v * init_vector]; nullptr starts from zero.
+  const T* init;
+  std::ptrdiff_t init_row, init_vector;
+
+  // Where they go: c[r * c_row + v * c_vector].
+  T* c;
+  std::ptrdiff_t c_row, c_vector;
+};
+
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int registers = 32;
+#else
+constexpr int registers = 16;
+#endif
+
+// Rows of a tile of `vectors` columns: sums, one row of B and one broadcast fit the registers.
+constexpr int tile_rows(int vectors) {
+  return registers == 32 ? (vectors == 4   ? 6
+                            : vectors == 3 ? 8
+                            : vectors == 2 ? 10
+                                           : 12)
+                         : (vectors == 4   ? 3
+                            : vectors == 3 ? 4
+                            : vectors == 2 ? 6
+                                           : 8);
+}
+
+// Columns of the widest efficient tile when the caller is free to choose.
+constexpr int wide_vectors = registers == 32 ? 4 : 2;
+
+// Standalone and not inlined: GCC then keeps the sums in registers.
+template <class T, int Rows, int Vectors, bool Transposed>
+__attribute__((noinline)) void product_tile(const Product<T>& p, std::ptrdiff_t first_row) {
+  using V = Vec<T>;
+  using Native = typename V::Native;
+  constexpr int L = V::lanes;
+  Native sums[Rows * Vectors];
+  if (p.init) {
+    const T* init = p.init + first_row * p.init_row;
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v)
+        sums[r * Vectors + v] = V::load(init + r * p.init_row + v * p.init_vector).v;
+  } else {
+#pragma GCC unroll 48
+    for (int i = 0; i < Rows * Vectors; ++i) sums[i] = Native{};
+  }
+  const T* b = p.b;
+  const std::ptrdiff_t a_row = p.a_row, b_row = p.b_row;
+  for (std::ptrdiff_t block = 0; block < p.blocks; ++block) {
+    const T* a = Transposed ? p.a + first_row : p.a + first_row * a_row + block * p.a_block;
+    for (std::ptrdiff_t k = p.depth; k > 0; --k) {
+      Native row_of_b[Vectors];
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) row_of_b[v] = V::load(b + v * L).v;
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) {
+        const Native broadcast = V::broadcast(Transposed ? a[r] : a[r * a_row]);
+#pragma GCC unroll 16
+        for (int v = 0; v < Vectors; ++v) sums[r * Vectors + v] += broadcast * row_of_b[v];
+      }
+      a += Transposed ? a_row : 1;
+      b += b_row;
+    }
+  }
+  T* c = p.c + first_row * p.c_row;
+#pragma GCC unroll 16
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) V(sums[r * Vectors + v]).store(c + r * p.c_row + v * p.c_vector);
+}
+
+// Calls the tile of exactly `rows` rows (1 <= rows <= Rows).
+template <class T, int Rows, int Vectors, bool Transposed>
+FASTSEQ_INLINE void product_tile_of(const Product<T>& p, std::ptrdiff_t first_row, int rows) {
+  if constexpr (Rows > 1) {
+    if (rows < Rows) return product_tile_of<T, Rows - 1, Vectors, Transposed>(p, first_row, rows);
+  }
+  product_tile<T, Rows, Vectors, Transposed>(p, first_row);
+}
+
+template <class T, int Vectors, bool Transposed>
+void product_rows(const Product<T>& p) {
+  constexpr int most = tile_rows(Vectors);
+  // Even tiles: 16 rows in tiles of at most 6 are 6 + 5 + 5.
+  std::ptrdiff_t tiles = (p.rows + most - 1) / most;
+  for (std::ptrdiff_t row = 0; row < p.rows; --tiles) {
+    const int rows = static_cast<int>((p.rows - row + tiles - 1) / tiles);
+    product_tile_of<T, most, Vectors, Transposed>(p, row, rows);
+    row += rows;
+  }
+}
+
+// C = init + A B for 1 to 4 registers of columns.
+template <class T>
+void product(const Product<T>& p, int vectors) {
+  if (p.a_transposed) {
+    switch (vectors) {
+      case 1:
+        return product_rows<T, 1, true>(p);
+      case 2:
+        return product_rows<T, 2, true>(p);
+      case 3:
+        return product_rows<T, 3, true>(p);
+      default:
+        return product_rows<T, 4, true>(p);
+    }
+  }
+  switch (vectors) {
+    case 1:
+      return product_rows<T, 1, false>(p);
+    case 2:
+      return product_rows<T, 2, false>(p);
+    case 3:
+      return product_rows<T, 3, false>(p);
+    default:
+      return product_rows<T, 4, false>(p);
+  }
+}
+
+}  // namespace FASTSEQ_TARGET
+}  // namespace fastseq

@@ -1,0 +1,293 @@
+// Vec<T>: one SIMD register of float or double on the compiler's vector extension, with its exp, log, tanh
+// and sigmoid. The same source serves every instruction set; only the width (FASTSEQ_VECTOR_BYTES) differs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../math/target.h"
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+#ifndef FASTSEQ_VECTOR_BYTES
+#define FASTSEQ_VECTOR_BYTES 16
+#endif
+
+#define FASTSEQ_INLINE inline __attribute__((always_inline))
+
+namespace fastseq {
+namespace FASTSEQ_TARGET {
+
+template <class T>
+struct VecTypes;
+
+template <>
+struct VecTypes<float> {
+  typedef float Native __attribute__((vector_size(FASTSEQ_VECTOR_BYTES)));
+  typedef float Unaligned __attribute__((vector_size(FASTSEQ_VECTOR_BYTES), aligned(4), may_alias));
+  typedef std::int32_t Int __attribute__((vector_size(FASTSEQ_VECTOR_BYTES)));
+};
+
+template <>
+struct VecTypes<double> {
+  typedef double Native __attribute__((vector_size(FASTSEQ_VECTOR_BYTES)));
+  typedef double Unaligned __attribute__((vector_size(FASTSEQ_VECTOR_BYTES), aligned(8), may_alias));
+  typedef std::int64_t Int __attribute__((vector_size(FASTSEQ_VECTOR_BYTES)));
+};
+
+template <class T>
+struct Vec {
+  using Scalar = T;
+  using Native = typename VecTypes<T>::Native;
+  using Unaligned = typename VecTypes<T>::Unaligned;
+  using Int = typename VecTypes<T>::Int;
+  static constexpr int lanes = FASTSEQ_VECTOR_BYTES / static_cast<int>(sizeof(T));
+
+  Native v;
+
+  FASTSEQ_INLINE Vec() {}
+  FASTSEQ_INLINE Vec(Native native) : v(native) {}        // NOLINT: a register is a Vec
+  FASTSEQ_INLINE Vec(T scalar) : v(broadcast(scalar)) {}  // NOLINT: a scalar fills all lanes
+
+  // x - 0 is x for every x, -0 and NaN too, and compilers know it: one broadcast instruction.
+  static FASTSEQ_INLINE Native broadcast(T x) { return x - Native{}; }
+
+  static FASTSEQ_INLINE Vec load(const T* p) { return Vec(Native(*reinterpret_cast<const Unaligned*>(p))); }
+  FASTSEQ_INLINE void store(T* p) const { *reinterpret_cast<Unaligned*>(p) = v; }
+
+  // The first n lanes (0 <= n <= lanes); the others read as zero and are left alone in memory.
+  static FASTSEQ_INLINE Vec load_part(const T* p, std::ptrdiff_t n) {
+    if (n >= lanes) return load(p);
+    Native r = {};
+    for (std::ptrdiff_t i = 0; i < n; ++i) r[i] = p[i];
+    return Vec(r);
+  }
+  FASTSEQ_INLINE void store_part(T* p, std::ptrdiff_t n) const {
+    if (n >= lanes) {
+      store(p);
+    } else {
+      for (std::ptrdiff_t i = 0; i < n; ++i) p[i] = v[i];
+    }
+  }
+
+  friend FASTSEQ_INLINE Vec operator+(Vec a, Vec b) { return Vec(a.v + b.v); }
+  friend FASTSEQ_INLINE Vec operator-(Vec a, Vec b) { return Vec(a.v - b.v); }
+  friend FASTSEQ_INLINE Vec operator*(Vec a, Vec b) { return Vec(a.v * b.v); }
+  friend FASTSEQ_INLINE Vec operator/(Vec a, Vec b) { return Vec(a.v / b.v); }
+  friend FASTSEQ_INLINE Vec operator-(Vec a) { return Vec(-a.v); }
+  FASTSEQ_INLINE Vec& operator+=(Vec b) { return *this = *this + b; }
+
+  // Comparisons give a mask for select: all bits of a lane set where true.
+  friend FASTSEQ_INLINE Int operator<(Vec a, Vec b) { return a.v < b.v; }
+  friend FASTSEQ_INLINE Int operator>(Vec a, Vec b) { return a.v > b.v; }
+  friend FASTSEQ_INLINE Int operator<=(Vec a, Vec b) { return a.v <= b.v; }
+  friend FASTSEQ_INLINE Int operator>=(Vec a, Vec b) { return a.v >= b.v; }
+  friend FASTSEQ_INLINE Int operator==(Vec a, Vec b) { return a.v == b.v; }
+};
+
+template <class T>
+FASTSEQ_INLINE Vec<T> select(typename Vec<T>::Int mask, Vec<T> yes, Vec<T> no) {
+  return Vec<T>(mask ? yes.v : no.v);
+}
+
+// min and max return their second argument when either is NaN, as the x86 instructions do: put the value that
+// may be NaN second and it passes through.
+#if FASTSEQ_VECTOR_BYTES == 64 && defined(__AVX512F__)
+FASTSEQ_INLINE Vec<float> min(Vec<float> a, Vec<float> b) {
+  return Vec<float>(_mm512_maskz_min_ps(-1, a.v, b.v));
+}
+FASTSEQ_INLINE Vec<float> max(Vec<float> a, Vec<float> b) {
+  return Vec<float>(_mm512_maskz_max_ps(-1, a.v, b.v));
+}
+FASTSEQ_INLINE Vec<double> min(Vec<double> a, Vec<double> b) {
+  return Vec<double>(_mm512_maskz_min_pd(-1, a.v, b.v));
+}
+FASTSEQ_INLINE Vec<double> max(Vec<double> a, Vec<double> b) {
+  return Vec<double>(_mm512_maskz_max_pd(-1, a.v, b.v));
+}
+#elif FASTSEQ_VECTOR_BYTES == 32 && defined(__AVX__)
+FASTSEQ_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return Vec<float>(_mm256_min_ps(a.v, b.v)); }
+FASTSEQ_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return Vec<float>(_mm256_max_ps(a.v, b.v)); }
+FASTSEQ_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return Vec<double>(_mm256_min_pd(a.v, b.v)); }
+FASTSEQ_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return Vec<double>(_mm256_max_pd(a.v, b.v)); }
+#elif FASTSEQ_VECTOR_BYTES == 16 && defined(__SSE2__)
+FASTSEQ_INLINE Vec<float> min(Vec<float> a, Vec<float> b) { return Vec<float>(_mm_min_ps(a.v, b.v)); }
+FASTSEQ_INLINE Vec<float> max(Vec<float> a, Vec<float> b) { return Vec<float>(_mm_max_ps(a.v, b.v)); }
+FASTSEQ_INLINE Vec<double> min(Vec<double> a, Vec<double> b) { return Vec<double>(_mm_min_pd(a.v, b.v)); }
+FASTSEQ_INLINE Vec<double> max(Vec<double> a, Vec<double> b) { return Vec<double>(_mm_max_pd(a.v, b.v)); }
+#else
+template <class T>
+FASTSEQ_INLINE Vec<T> min(Vec<T> a, Vec<T> b) {
+  return select<T>(a.v < b.v, a, b);
+}
+template <class T>
+FASTSEQ_INLINE Vec<T> max(Vec<T> a, Vec<T> b) {
+  return select<T>(a.v > b.v, a, b);
+}
+#endif
+
+template <class T>
+FASTSEQ_INLINE Vec<T> abs(Vec<T> x) {
+  return max(-x, x);
+}
+
+// The sum of all lanes, halves first: the order is fixed by the width alone.
+template <class T>
+FASTSEQ_INLINE T sum(Vec<T> x) {
+  alignas(64) T lane[Vec<T>::lanes];
+  x.store(lane);
+  for (int half = Vec<T>::lanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
+  return lane[0];
+}
+
+template <class T>
+FASTSEQ_INLINE T maximum(Vec<T> x) {
+  T best = x.v[0];
+  for (int i = 1; i < Vec<T>::lanes; ++i) best = x.v[i] > best ? x.v[i] : best;
+  return best;
+}
+
+// Constants of the exponential: ln 2 in two parts (Cody & Waite), the shift that rounds to an integer, the
+// exponent field, and the polynomial of (exp(r) - 1 - r) / r^2 on |r| <= ln(2)/2 (float: Cephes expf; double:
+// Taylor to r^13).
+template <class T>
+struct ExpConstants;
+
+template <>
+struct ExpConstants<float> {
+  using Bits = std::int32_t;
+  static constexpr float log2e = 1.44269504088896341f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
+  static constexpr float shift = 12582912.0f;
+  static constexpr Bits shift_bits = 0x4b400000, bias = 127, mantissa = 23;
+  static constexpr float lowest = -87.0f, highest = 88.0f;           // one scale by 2^n stays normal
+  static constexpr float exp_lowest = -104.0f, exp_highest = 89.0f;  // beyond them exp is 0 and inf
+  static constexpr float tanh_end = 9.02f;                           // tanh(x) rounds to 1 from here on
+  static constexpr int terms = 6;
+  static constexpr float polynomial[terms] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                                              4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+};
+
+template <>
+struct ExpConstants<double> {
+  using Bits = std::int64_t;
+  static constexpr double log2e = 1.4426950408889634074, ln2_high = 6.93145751953125e-1,
+                          ln2_low = 1.42860682030941723212e-6;
+  static constexpr double shift = 6755399441055744.0;
+  static constexpr Bits shift_bits = 0x4338000000000000, bias = 1023, mantissa = 52;
+  static constexpr double lowest = -708.0, highest = 709.0;
+  static constexpr double exp_lowest = -746.0, exp_highest = 710.0;
+  static constexpr double tanh_end = 19.1;
+  static constexpr int terms = 12;
+  static constexpr double polynomial[terms] = {
+      1.6059043836821614599e-10, 2.0876756987868098979e-9, 2.5052108385441718775e-8, 2.7557319223985890653e-7,
+      2.7557319223985890653e-6,  2.4801587301587301587e-5, 1.9841269841269841270e-4, 1.3888888888888888889e-3,
+      8.3333333333333333333e-3,  4.1666666666666666667e-2, 1.6666666666666666667e-1, 0.5};
+};
+
+// x = n ln 2 + r with |r| <= ln(2)/2. Gives exp(r) - 1, and n as an integer per lane.
+template <class T>
+FASTSEQ_INLINE Vec<T> exp_reduced(Vec<T> x, typename Vec<T>::Int& n) {
+  using C = ExpConstants<T>;
+  using Int = typename Vec<T>::Int;
+  const Vec<T> shifted = x * Vec<T>(C::log2e) + Vec<T>(C::shift);
+  n = (Int)shifted.v - C::shift_bits;
+  const Vec<T> whole = shifted - Vec<T>(C::shift);
+  const Vec<T> r = (x - whole * Vec<T>(C::ln2_high)) - whole * Vec<T>(C::ln2_low);
+  Vec<T> p(C::polynomial[0]);
+#pragma GCC unroll 16
+  for (int i = 1; i < C::terms; ++i) p = p * r + Vec<T>(C::polynomial[i]);
+  return (p * r) * r + r;
+}
+
+template <class T>
+FASTSEQ_INLINE Vec<T> power_of_two(typename Vec<T>::Int n) {
+  using C = ExpConstants<T>;
+  return Vec<T>((typename Vec<T>::Native)((n + C::bias) << C::mantissa));
+}
+
+// exp for every x: 0 and inf at the ends, NaN stays NaN. The scale goes in two factors, so neither overflows
+// alone.
+template <class T>
+FASTSEQ_INLINE Vec<T> exp(Vec<T> x) {
+  using C = ExpConstants<T>;
+  x = min(Vec<T>(C::exp_highest), max(Vec<T>(C::exp_lowest), x));
+  typename Vec<T>::Int n;
+  const Vec<T> p = exp_reduced(x, n);
+  const typename Vec<T>::Int half = n >> 1;
+  return (Vec<T>(T(1)) + p) * power_of_two<T>(half) * power_of_two<T>(n - half);
+}
+
+template <class T>
+FASTSEQ_INLINE Vec<T> sigmoid(Vec<T> x) {
+  using C = ExpConstants<T>;
+  typename Vec<T>::Int n;
+  const Vec<T> clamped = min(Vec<T>(C::highest), max(Vec<T>(C::lowest), -x));
+  const Vec<T> p = exp_reduced(clamped, n);
+  const Vec<T> scale = power_of_two<T>(n);
+  const Vec<T> e = p * scale + scale;
+  return Vec<T>(T(1)) / (Vec<T>(T(1)) + e);
+}
+
+// tanh(x) = e / (e + 2) with e = exp(2x) - 1 formed without cancellation: accurate in the relative sense near
+// 0 too.
+template <class T>
+FASTSEQ_INLINE Vec<T> tanh(Vec<T> x) {
+  using C = ExpConstants<T>;
+  typename Vec<T>::Int n;
+  const Vec<T> clamped = min(Vec<T>(C::tanh_end), max(Vec<T>(-C::tanh_end), x));
+  const Vec<T> p = exp_reduced(clamped + clamped, n);
+  const Vec<T> scale = power_of_two<T>(n);
+  const Vec<T> e = p * scale + (scale - Vec<T>(T(1)));
+  return e / (e + Vec<T>(T(2)));
+}
+
+template <class T>
+struct LogConstants;
+
+template <>
+struct LogConstants<float> {
+  static constexpr float smallest = 1.17549435e-38f, lift = 8388608.0f, lift_bits = 23.0f;
+  static constexpr std::int32_t mantissa_mask = 0x007fffff, sqrt_half = 0x3f3504f3;
+  static constexpr int terms = 5;
+};
+
+template <>
+struct LogConstants<double> {
+  static constexpr double smallest = 2.2250738585072014e-308, lift = 4503599627370496.0, lift_bits = 52.0;
+  static constexpr std::int64_t mantissa_mask = 0x000fffffffffffff, sqrt_half = 0x3fe6a09e667f3bcd;
+  static constexpr int terms = 11;
+};
+
+// Natural logarithm: -inf at 0, NaN below, inf at inf. x = 2^n m with m in [sqrt(1/2), sqrt(2)), and
+// log m = 2 atanh(s), s = (m - 1) / (m + 1), as a series in s^2.
+template <class T>
+FASTSEQ_INLINE Vec<T> log(Vec<T> x) {
+  using E = ExpConstants<T>;
+  using C = LogConstants<T>;
+  using Int = typename Vec<T>::Int;
+  using Native = typename Vec<T>::Native;
+  const Int tiny = x < Vec<T>(C::smallest);
+  const Vec<T> lifted = select<T>(tiny, x * Vec<T>(C::lift), x);
+  const Int raised = (Int)lifted.v - C::sqrt_half;
+  const Int n = raised >> E::mantissa;
+  const Vec<T> m((Native)((raised & C::mantissa_mask) + C::sqrt_half));
+  const Vec<T> whole = Vec<T>((Native)(n + E::shift_bits)) - Vec<T>(E::shift) -
+                       select<T>(tiny, Vec<T>(C::lift_bits), Vec<T>(T(0)));
+  const Vec<T> s = (m - Vec<T>(T(1))) / (m + Vec<T>(T(1)));
+  const Vec<T> s2 = s * s;
+  Vec<T> p(T(2) / T(2 * C::terms + 1));
+#pragma GCC unroll 16
+  for (int i = C::terms - 1; i >= 1; --i) p = p * s2 + Vec<T>(T(2) / T(2 * i + 1));
+  const Vec<T> series = (s + s) + s * s2 * p;
+  Vec<T> y = whole * Vec<T>(E::ln2_high) + (whole * Vec<T>(E::ln2_low) + series);
+  const T infinity = __builtin_inf();
+  y = select<T>(x == Vec<T>(infinity), Vec<T>(infinity), y);
+  y = select<T>(x == Vec<T>(T(0)), Vec<T>(-infinity), y);
+  return select<T>(x >= Vec<T>(T(0)), y, Vec<T>(T(__builtin_nan(""))));
+}
+
+}  // namespace FASTSEQ_TARGET
+}  // namespace fastseq

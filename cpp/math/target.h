@@ -1,0 +1,13 @@
+// How one source serves every compiler: FASTSEQ_HD marks what CUDA may call too, FASTSEQ_TARGET names the
+// namespace of the instruction set this translation unit is compiled for.
+#pragma once
+
+#ifndef FASTSEQ_TARGET
+#define FASTSEQ_TARGET generic
+#endif
+
+#ifdef __CUDACC__
+#define FASTSEQ_HD __host__ __device__ __forceinline__
+#else
+#define FASTSEQ_HD inline __attribute__((always_inline))
+#endif
