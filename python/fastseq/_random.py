@@ -1,0 +1,36 @@
+"""The one source of randomness: a numpy Generator that ``set_seed`` restarts."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastseq._arrays import number
+
+__all__ = ["draw_seed", "generator", "set_seed"]
+
+_generator = np.random.default_rng()
+
+
+def set_seed(seed: int) -> None:
+    """Makes everything random that follows repeat: initial weights, shuffling, dropout.
+
+    The same seed and the same calls in the same order give the same bits, with any number of threads.
+
+    Args:
+        seed: An integer, at least 0.
+    Raises:
+        TypeError: ``seed`` is not an integer.
+        ValueError: ``seed`` is negative.
+    """
+    global _generator
+    _generator = np.random.default_rng(number(seed, "set_seed", "seed", low=0, whole=True))
+
+
+def generator() -> np.random.Generator:
+    """The generator that everything random draws from unless it was given a seed of its own."""
+    return _generator
+
+
+def draw_seed() -> int:
+    """A fresh 63-bit seed for a generator or a counter that will live on its own."""
+    return int(_generator.integers(1 << 63))

@@ -1,0 +1,247 @@
+"""Symbol, Node, Op and Variable: what operations need to know of the graph, and no more.
+
+A Symbol stands for an array that does not exist yet. Calling an operation on a Symbol adds a Node;
+the graph is those nodes, and ``graph.py`` turns it into something that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from fastseq._arrays import Array
+
+__all__ = ["Node", "Op", "RandomSeed", "Shape", "Symbol", "Variable", "apply"]
+
+Shape = tuple["int | None", ...]
+
+# Operators on Symbols, filled by ops (which may import this module, not the other way round).
+operators: dict[str, Callable[..., Any]] = {}
+
+
+class Variable:
+    """A named array that outlives a step: a weight, or the state of a layer.
+
+    Attributes:
+        value: The array; changed in place, or replaced when a plan commits a new state.
+        gradient: An array like ``value`` to which backward adds; None until ``graph.pack`` made one.
+        name: For people.
+        trainable: Whether an optimizer may change it.
+    """
+
+    __slots__ = ("__weakref__", "gradient", "name", "trainable", "value")
+
+    def __init__(self, value: Array, name: str, trainable: bool = True) -> None:
+        self.value = value
+        self.gradient: Array | None = None
+        self.name = name
+        self.trainable = trainable
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.value.dtype
+
+    def numpy(self) -> Array:
+        """A copy of the value."""
+        return self.value.copy()
+
+    def assign(self, value: Any) -> None:
+        """Overwrites the value in place.
+
+        Raises:
+            ValueError: ``value`` has another shape.
+        """
+        array = np.asarray(value, dtype=self.value.dtype)
+        if array.shape != self.value.shape:
+            raise ValueError(f"assign: value must have shape {self.value.shape}, got {array.shape}")
+        self.value[...] = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.value, dtype=dtype)
+
+    def __repr__(self) -> str:
+        return f"<Variable {self.name} shape={self.shape}, dtype={self.dtype}>"
+
+
+class RandomSeed:
+    """The seed of one layer's randomness: a fixed base and the number of steps taken.
+
+    Attributes:
+        base: A 64-bit integer drawn when the layer was made.
+        steps: How many training steps have used it; a plan adds 1 after each that succeeded.
+    """
+
+    __slots__ = ("base", "steps")
+
+    def __init__(self, base: int) -> None:
+        self.base = base
+        self.steps = 0
+
+    def seed(self, use: int = 0) -> int:
+        """The 64-bit seed of this step, another for each ``use`` of the layer within one graph."""
+        # Weyl steps through a splitmix64 finisher (Steele, Lea & Flood, 2014).
+        z = (self.base + self.steps * 0x9E3779B97F4A7C15 + use * 0xD1B54A32D192ED03) & 0xFFFFFFFFFFFFFFFF
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        return z ^ (z >> 31)
+
+    def advance(self) -> None:
+        self.steps += 1
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """A differentiable operation.
+
+    Attributes:
+        name: As in ``fastseq.ops``.
+        arguments: Names of the arrays it takes, in order; None may stand for an optional one.
+        forward: ``forward(*arrays, training=..., **options)`` -> (output, ..., saved).
+        backward: ``backward(saved, *doutputs, wanted=(names...), into={name: array})`` -> an object
+            with an attribute per name in ``wanted``. None where the operation has no gradient.
+        infer: ``infer(*arguments, **options)`` -> ((shape, dtype), ...), an entry per output, from
+            Symbols, Variables and arrays alike (all have shape and dtype).
+        differentiable: The arguments that can have a gradient.
+        fresh: Whether each gradient is a new array that nobody else holds.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    forward: Callable[..., tuple[Any, ...]]
+    infer: Callable[..., tuple[tuple[Shape, Any], ...]]
+    backward: Callable[..., Any] | None = None
+    differentiable: tuple[str, ...] = ()
+    fresh: bool = True
+
+
+class Node:
+    """One use of an operation on Symbols.
+
+    Attributes:
+        op: The operation.
+        inputs: One Symbol, Variable, RandomSeed, array or None for each of ``op.arguments``.
+        options: Keyword options of the operation.
+        outputs: The Symbols it makes.
+        random: For operations with randomness: True or False where the caller fixed it, None where
+            the plan decides (random in training only).
+        updates: (variable, output index): what to keep in a Variable once the step has succeeded.
+    """
+
+    __slots__ = ("inputs", "op", "options", "outputs", "random", "updates")
+
+    def __init__(self, op: Op, inputs: Sequence[Any], options: dict[str, Any]) -> None:
+        self.op = op
+        self.inputs = tuple(inputs)
+        self.options = options
+        self.random: bool | None = None
+        self.updates: list[tuple[Variable, int]] = []
+        self.outputs = tuple(
+            Symbol(shape, dtype, self, index)
+            for index, (shape, dtype) in enumerate(op.infer(*self.inputs, **options))
+        )
+
+
+class Symbol:
+    """An array that does not exist yet.
+
+    Attributes:
+        shape: Its shape; None for an axis not known before the data come (the batch, often the steps).
+        dtype: Its numpy dtype.
+        node: The Node that makes it, or None for a model's input.
+        index: Which of the node's outputs it is.
+        mask: A bool Symbol (batch, steps) saying which steps count, or None for all.
+        call: The layer call that made it, with ``call_index`` its place among that call's outputs.
+    """
+
+    __slots__ = ("__weakref__", "call", "call_index", "dtype", "index", "mask", "name", "node", "shape")
+
+    def __init__(
+        self,
+        shape: Sequence[int | None],
+        dtype: Any = np.float32,
+        node: Node | None = None,
+        index: int = 0,
+        name: str | None = None,
+    ) -> None:
+        self.shape: Shape = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self.node = node
+        self.index = index
+        self.name = name
+        self.mask: Symbol | None = None
+        self.call: Any = None
+        self.call_index = 0
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def __repr__(self) -> str:
+        made_by = f", made by {self.node.op.name}" if self.node else ""
+        return f"<Symbol shape={self.shape}, dtype={self.dtype}{made_by}>"
+
+    # A Symbol has no values: what asks for them gets a plain answer instead of something odd.
+    def _refuse(self, what: str) -> NoReturn:
+        raise TypeError(f"a Symbol has no values, so it cannot be {what}; run a model on data instead")
+
+    def __array__(self, *arguments: Any, **options: Any) -> Array:
+        self._refuse("turned into an array")
+
+    def __bool__(self) -> bool:
+        self._refuse("used as a condition")
+
+    def __len__(self) -> int:
+        self._refuse("measured with len()")
+
+    def __iter__(self) -> Any:
+        self._refuse("iterated over")
+
+    def __float__(self) -> float:
+        self._refuse("turned into a number")
+
+    __array_ufunc__ = None  # numpy leaves `array + symbol` to __radd__
+
+    def __getitem__(self, key: Any) -> Symbol:
+        return operators["getitem"](self, key)  # type: ignore[no-any-return]
+
+    def __add__(self, other: Any) -> Symbol:
+        return operators["add"](self, other)  # type: ignore[no-any-return]
+
+    def __radd__(self, other: Any) -> Symbol:
+        return operators["add"](other, self)  # type: ignore[no-any-return]
+
+    def __sub__(self, other: Any) -> Symbol:
+        return operators["subtract"](self, other)  # type: ignore[no-any-return]
+
+    def __rsub__(self, other: Any) -> Symbol:
+        return operators["subtract"](other, self)  # type: ignore[no-any-return]
+
+    def __mul__(self, other: Any) -> Symbol:
+        return operators["multiply"](self, other)  # type: ignore[no-any-return]
+
+    def __rmul__(self, other: Any) -> Symbol:
+        return operators["multiply"](other, self)  # type: ignore[no-any-return]
+
+    def __neg__(self) -> Symbol:
+        return operators["multiply"](self, -1.0)  # type: ignore[no-any-return]
+
+
+def apply(op: Op, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+    """Runs ``op`` on arrays, or adds a node where an input is a Symbol.
+
+    Returns:
+        The output, or a tuple where the operation has several: arrays or Symbols.
+    """
+    if any(type(value) is Symbol for value in inputs):
+        outputs: Sequence[Any] = Node(op, inputs, options).outputs
+    else:
+        arrays = [value.value if type(value) is Variable else value for value in inputs]
+        outputs = op.forward(*arrays, training=False, **options)[:-1]
+    return outputs[0] if len(outputs) == 1 else tuple(outputs)
