@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-__all__ = ["Array", "DATA_TYPES", "boolean", "column", "describe", "floating", "integer", "message", "number"]
+__all__ = ["DATA_TYPES", "Array", "boolean", "column", "describe", "floating", "integer", "message", "number"]
 
 Array = NDArray[Any]
 
@@ -115,7 +115,9 @@ def integer(value: Any, function: str, argument: str, *, ndim: int | None = None
             whole = array.astype(np.int64)
         wrong = whole != array
         if wrong.any():
-            raise ValueError(message(function, argument, "be whole numbers", repr(float(array[wrong].flat[0]))))
+            raise ValueError(
+                message(function, argument, "be whole numbers", repr(float(array[wrong].flat[0])))
+            )
         array = whole
     _rank(array, ndim, function, argument)
     return _laid_out(array, INT32 if array.dtype in (INT32, BOOL) else INT64)

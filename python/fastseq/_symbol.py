@@ -30,13 +30,16 @@ class Variable:
         gradient: An array like ``value`` to which backward adds; None until ``graph.pack`` made one.
         name: For people.
         trainable: Whether an optimizer may change it.
+        place: Where in a flat buffer it lies, set by ``graph.pack``; from then on ``value`` is only
+            ever changed in place.
     """
 
-    __slots__ = ("__weakref__", "gradient", "name", "trainable", "value")
+    __slots__ = ("__weakref__", "gradient", "name", "place", "trainable", "value")
 
     def __init__(self, value: Array, name: str, trainable: bool = True) -> None:
         self.value = value
         self.gradient: Array | None = None
+        self.place: Any = None
         self.name = name
         self.trainable = trainable
 
@@ -46,7 +49,8 @@ class Variable:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.value.dtype
+        dtype: np.dtype[Any] = self.value.dtype
+        return dtype
 
     def numpy(self) -> Array:
         """A copy of the value."""
@@ -105,11 +109,13 @@ class Op:
         arguments: Names of the arrays it takes, in order; None may stand for an optional one.
         forward: ``forward(*arrays, training=..., **options)`` -> (output, ..., saved).
         backward: ``backward(saved, *doutputs, wanted=(names...), into={name: array})`` -> an object
-            with an attribute per name in ``wanted``. None where the operation has no gradient.
+            with an attribute per name in ``wanted``. Of several outputs' gradients some may be None.
+            The field is None where the operation has no gradient.
         infer: ``infer(*arguments, **options)`` -> ((shape, dtype), ...), an entry per output, from
             Symbols, Variables and arrays alike (all have shape and dtype).
         differentiable: The arguments that can have a gradient.
         fresh: Whether each gradient is a new array that nobody else holds.
+        adds: Whether backward takes ``into``, so that it adds gradients where they belong.
     """
 
     name: str
@@ -119,6 +125,7 @@ class Op:
     backward: Callable[..., Any] | None = None
     differentiable: tuple[str, ...] = ()
     fresh: bool = True
+    adds: bool = False
 
 
 class Node:
