@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../math/target.h"
+#include "math/target.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>

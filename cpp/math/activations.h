@@ -97,7 +97,17 @@ FASTSEQ_HD V activation_slope(Activation name, V y) {
   }
 }
 
-// The pair a recurrent cell uses. Gates and Standard cells skip the choice by name.
+// Out of line: a cell calls these in many places, and the choice by name costs more code than the call.
+template <class V>
+FASTSEQ_OUT_OF_LINE V activate_named(Activation name, V x) {
+  return activate(name, x);
+}
+template <class V>
+FASTSEQ_OUT_OF_LINE V slope_named(Activation name, V y) {
+  return activation_slope(name, y);
+}
+
+// The pair a recurrent cell uses: Keras's defaults inlined, or any two by name.
 struct StandardActivations {
   template <class V>
   FASTSEQ_HD V gate(V x) const {
@@ -121,19 +131,19 @@ struct NamedActivations {
   Activation gate_name, cell_name;
   template <class V>
   FASTSEQ_HD V gate(V x) const {
-    return activate(gate_name, x);
+    return activate_named(gate_name, x);
   }
   template <class V>
   FASTSEQ_HD V gate_slope(V y) const {
-    return activation_slope(gate_name, y);
+    return slope_named(gate_name, y);
   }
   template <class V>
   FASTSEQ_HD V cell(V x) const {
-    return activate(cell_name, x);
+    return activate_named(cell_name, x);
   }
   template <class V>
   FASTSEQ_HD V cell_slope(V y) const {
-    return activation_slope(cell_name, y);
+    return slope_named(cell_name, y);
   }
 };
 

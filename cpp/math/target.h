@@ -8,6 +8,8 @@
 
 #ifdef __CUDACC__
 #define FASTSEQ_HD __host__ __device__ __forceinline__
+#define FASTSEQ_OUT_OF_LINE __host__ __device__ __noinline__
 #else
 #define FASTSEQ_HD inline __attribute__((always_inline))
+#define FASTSEQ_OUT_OF_LINE __attribute__((noinline))
 #endif

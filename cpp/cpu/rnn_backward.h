@@ -1,0 +1,370 @@
+// The time loop backward, once for all cells.
+//
+// Per step, last first: the cell's equation turns the kept gates into the gradients of their sums, in place,
+// and those times U' are dh of the step before. dx follows per chunk of steps; the gradients of the weights
+// are large products over all frames after the loop, shared by panels.
+#pragma once
+
+#include "cpu/rnn_forward.h"
+
+namespace fastseq {
+namespace FASTSEQ_TARGET {
+
+// Frames per pass of the weight gradients: their gates stay in the first level of cache.
+constexpr std::ptrdiff_t weight_chunk = 128;
+
+template <class T, Cell cell>
+class BackwardLoop {
+  using S = Share<T, cell>;
+  using V = Vec<T>;
+  using Rows = CellRows<T, cell>;
+  static constexpr int L = S::L;
+  static constexpr bool two_products = S::layout.close_count > 0;
+
+  const RnnBackward<T>& b_;
+  const RnnCall<T>& call_;
+  const S share_;
+
+ public:
+  BackwardLoop(const RnnBackward<T>& b, const Team& team) : b_(b), call_(b.call), share_(b.call, team) {}
+
+  void run() {
+    prepare();
+    share_.meet();
+    for (std::ptrdiff_t end = call_.frames.steps; end > 0;) {
+      const std::ptrdiff_t begin = chunk_begin(end);
+      for (std::ptrdiff_t step = end; step-- > begin;) run_step(step);
+      if (b_.dx && !call_.repeat) input_gradient_chunk(begin, end);
+      end = begin;
+    }
+    share_.meet();
+    if (b_.dx && call_.repeat) input_gradient_repeated();
+    initial_state_gradients();
+    weight_gradients();
+  }
+
+ private:
+  T* gates(std::ptrdiff_t panel, std::ptrdiff_t frame) const {
+    return call_.gates + panel * call_.gate_panel + frame * S::frame;
+  }
+  bool has_h(std::ptrdiff_t step) const { return step > 0 || call_.h0; }
+  std::ptrdiff_t unit_vectors() const { return call_.panels * S::layout.width; }
+  std::ptrdiff_t feature_vectors() const { return b_.feature_row / L; }
+
+  std::ptrdiff_t chunk_begin(std::ptrdiff_t end) const {
+    const std::ptrdiff_t limit = call_.frames.first[end] - call_.chunk_steps_frames;
+    std::ptrdiff_t begin = end - 1;
+    while (begin > 0 && call_.frames.first[begin] > limit) --begin;
+    return begin;
+  }
+
+  static Range groups_of(std::ptrdiff_t vectors, const Team& team) {
+    return part_of((vectors + wide_vectors - 1) / wide_vectors, team);
+  }
+
+  void prepare() {
+    const Range units = groups_of(unit_vectors(), share_.team);
+    pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels, S::layout.open_first,
+                       S::layout.open_count, unit_vectors(), units, b_.packed_open_back);
+    if (two_products)
+      pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels,
+                         S::layout.close_first, S::layout.close_count, unit_vectors(), units,
+                         b_.packed_close_back);
+    if (b_.dx)
+      pack_back<T, cell>(call_.kernel, call_.features, call_.units, call_.panels, S::layout.input_first,
+                         S::layout.input_count, feature_vectors(), groups_of(feature_vectors(), share_.team),
+                         b_.packed_kernel_back);
+    const Range rows = part_of(call_.batch, share_.team);
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
+      const std::ptrdiff_t n = call_.frames.row_sequence[r];
+      start_gradient(b_.dh_final, n, b_.dh + r * call_.state_row);
+      if (b_.dc) start_gradient(b_.dc_final, n, b_.dc + r * call_.state_row);
+    }
+    if (b_.drepeated) {
+      const Range all = part_of(call_.panels * call_.batch * S::frame, share_.team);
+      for (std::ptrdiff_t i = all.begin; i < all.end; ++i) b_.drepeated[i] = T(0);
+    }
+  }
+
+  void start_gradient(const T* from, std::ptrdiff_t n, T* to) const {
+    if (from)
+      copy_state(from + n * call_.units, call_.units, call_.state_row, to);
+    else
+      for (std::ptrdiff_t u = 0; u < call_.state_row; ++u) to[u] = T(0);
+  }
+
+  PanelBack<T> panel_back(std::ptrdiff_t p, std::ptrdiff_t step, Range rows) const {
+    const std::ptrdiff_t u = p * S::width, from = call_.frames.first[step];
+    PanelBack<T> s = {};
+    s.rows = rows;
+    s.state_row = call_.state_row;
+    s.gates = gates(p, from);
+    if (has_h(step)) {
+      s.h_prev = share_.states(call_.h_prev, step) + u;
+      s.reset_in = share_.states(call_.h_in, step) + u;
+      if (two_products) s.dreset = b_.dh_in + u;
+    }
+    if (cell == Cell::lstm) {
+      const T* before = share_.cells_before(step);
+      s.c = share_.cells(step) + u;
+      s.c_prev = before ? before + u : nullptr;
+      s.dc = b_.dc + u;
+    }
+    s.dh = b_.dh + u;
+    s.dh_in = call_.h_mask ? b_.dh_in + u : s.dh;
+    s.dsequence = b_.dsequence ? b_.dsequence + u : nullptr;
+    s.output = call_.frames.output + from;
+    s.output_end = call_.frames.output_end + from;
+    s.sequence_row = call_.units;
+    s.units_left = call_.units - u;
+    return s;
+  }
+
+  // out (+)= gate gradients of a step, slots [at, at + size), times the packed weights; this member's units.
+  void recur_back(std::ptrdiff_t step, Range rows, const T* packed, int at, int size, const T* init, T* out) {
+    const std::ptrdiff_t vectors = unit_vectors(), inner = call_.panels * size;
+    const std::ptrdiff_t first = share_.panels.begin * S::layout.width,
+                         last = share_.panels.end * S::layout.width;
+    for (std::ptrdiff_t v = first; v < last; v += wide_vectors) {
+      const std::ptrdiff_t wide = smaller(wide_vectors, vectors - v);
+      Product<T> q = {};
+      q.rows = rows.end - rows.begin;
+      q.a = gates(0, call_.frames.first[step] + rows.begin) + at;
+      q.a_row = S::frame;
+      q.a_block = call_.gate_panel;
+      q.blocks = call_.panels;
+      q.depth = size;
+      q.b = packed + v * L * inner;
+      q.b_row = wide * L;
+      q.init = init ? init + rows.begin * call_.state_row + v * L : nullptr;
+      q.init_row = call_.state_row;
+      q.init_vector = L;
+      q.c = out + rows.begin * call_.state_row + v * L;
+      q.c_row = call_.state_row;
+      q.c_vector = L;
+      product(q, static_cast<int>(wide));
+    }
+  }
+
+  void run_step(std::ptrdiff_t step) {
+    const Range rows = share_.step_rows(step);
+    const bool any = rows.begin < rows.end;
+    const bool further = step > 0 || b_.want_dh0;  // somebody needs the gradient of this step's h_prev
+    if (any)
+      for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p)
+        with_activations<cell>(call_,
+                               [&](const auto& act) { Rows::backward(panel_back(p, step, rows), act); });
+    if constexpr (two_products) {
+      if (share_.shared_steps) share_.meet();
+      if (any && has_h(step))
+        recur_back(step, rows, b_.packed_close_back, S::close_at, S::close, nullptr, b_.dh_in);
+      if (any)
+        for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p)
+          with_activations<cell>(
+              call_, [&](const auto& act) { Rows::open_backward(panel_back(p, step, rows), act); });
+    }
+    if (share_.shared_steps) share_.meet();
+    if (any && further) {
+      // dh holds what passed the product by. With recurrent dropout the product's part is dropped before it
+      // joins.
+      if (call_.h_mask) {
+        recur_back(step, rows, b_.packed_open_back, S::open_at, S::open, two_products ? b_.dh_in : nullptr,
+                   b_.dh_in);
+        join_dropped(rows);
+      } else {
+        const bool direct = cell == Cell::gru_after || cell == Cell::gru_before;
+        recur_back(step, rows, b_.packed_open_back, S::open_at, S::open, direct ? b_.dh : nullptr, b_.dh);
+      }
+    }
+    if (b_.drepeated && any) add_repeated(step, rows);
+  }
+
+  void join_dropped(Range rows) {
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r)
+      for (std::ptrdiff_t u = share_.panels.begin * S::width; u < share_.panels.end * S::width; u += L) {
+        const std::ptrdiff_t at = r * call_.state_row + u;
+        (V::load(b_.dh + at) + V::load(call_.h_mask + at) * V::load(b_.dh_in + at)).store(b_.dh + at);
+      }
+  }
+
+  void add_repeated(std::ptrdiff_t step, Range rows) {
+    for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
+      const T* from = gates(p, call_.frames.first[step]);
+      T* to = b_.drepeated + p * call_.batch * S::frame;
+      for (std::ptrdiff_t i = rows.begin * S::frame; i < rows.end * S::frame; i += L)
+        (V::load(to + i) + V::load(from + i)).store(to + i);
+    }
+  }
+
+  // rows [from, to) of d(input sums) times W', all features, into out with rows of feature_row.
+  void project_back(std::ptrdiff_t group, const T* sums, std::ptrdiff_t panel_stride, std::ptrdiff_t rows,
+                    T* out) {
+    const std::ptrdiff_t v = group * wide_vectors, wide = smaller(wide_vectors, feature_vectors() - v);
+    Product<T> q = {};
+    q.rows = rows;
+    q.a = sums + S::input_at;
+    q.a_row = S::frame;
+    q.a_block = panel_stride;
+    q.blocks = call_.panels;
+    q.depth = S::input;
+    q.b = b_.packed_kernel_back + v * L * call_.panels * S::input;
+    q.b_row = wide * L;
+    q.c = out + v * L;
+    q.c_row = b_.feature_row;
+    q.c_vector = L;
+    product(q, static_cast<int>(wide));
+  }
+
+  std::ptrdiff_t feature_groups() const { return (feature_vectors() + wide_vectors - 1) / wide_vectors; }
+
+  void input_gradient_chunk(std::ptrdiff_t begin, std::ptrdiff_t end) {
+    T* mine = b_.dx_rows + share_.team.index * b_.dx_member;
+    for (std::ptrdiff_t g = 0; g < feature_groups(); ++g) {
+      T* out = mine;
+      share_.each_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+        project_back(g, gates(0, from), call_.gate_panel, to - from, out);
+        out += (to - from) * b_.feature_row;
+      });
+    }
+    std::ptrdiff_t step = begin;
+    share_.each_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+      for (std::ptrdiff_t i = from; i < to; ++i, mine += b_.feature_row) {
+        while (call_.frames.first[step + 1] <= i) ++step;
+        copy_features(call_, mine, i - call_.frames.first[step],
+                      b_.dx + call_.frames.input[i] * call_.features);
+      }
+    });
+  }
+
+  void input_gradient_repeated() {
+    const Range rows = part_of(call_.batch, share_.team);
+    T* mine = b_.dx_rows + rows.begin * b_.feature_row;
+    for (std::ptrdiff_t g = 0; g < feature_groups(); ++g)
+      project_back(g, b_.drepeated + rows.begin * S::frame, call_.batch * S::frame, rows.end - rows.begin,
+                   mine);
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r, mine += b_.feature_row)
+      copy_features(call_, mine, r, b_.dx + call_.frames.row_sequence[r] * call_.features);
+  }
+
+  void initial_state_gradients() {
+    const Range rows = part_of(call_.batch, share_.team);
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
+      const std::ptrdiff_t n = call_.frames.row_sequence[r];
+      for (std::ptrdiff_t u = 0; u < call_.units; ++u) {
+        if (b_.dh0) b_.dh0[n * call_.units + u] = b_.dh[r * call_.state_row + u];
+        if (b_.dc0) b_.dc0[n * call_.units + u] = b_.dc[r * call_.state_row + u];
+      }
+    }
+  }
+
+  // out (+)= a' d over `frames` frames: one panel of a weight gradient.
+  static void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d, int size,
+                    std::ptrdiff_t frames, bool add, T* out) {
+    Product<T> q = {};
+    q.rows = rows;
+    q.a = a;
+    q.a_row = a_row;
+    q.blocks = 1;
+    q.depth = frames;
+    q.a_transposed = true;
+    q.b = d;
+    q.b_row = S::frame;
+    q.init = add ? out : nullptr;
+    q.init_row = size;
+    q.init_vector = L;
+    q.c = out;
+    q.c_row = size;
+    q.c_vector = L;
+    product_wide(q, size / L);
+  }
+
+  void weight_gradients() {
+    const Range panels = part_of(call_.panels, share_.team);
+    const std::ptrdiff_t D = call_.features, H = call_.units;
+    if (b_.dkernel || b_.dbias) {
+      const T* sums = b_.drepeated ? b_.drepeated : call_.gates;
+      const std::ptrdiff_t panel_stride = b_.drepeated ? call_.batch * S::frame : call_.gate_panel;
+      const std::ptrdiff_t frames = b_.drepeated ? call_.batch : call_.frames.count;
+      each_chunk(0, frames, panels, [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count, bool add) {
+        const T* d = sums + p * panel_stride + at * S::frame;
+        if (b_.dkernel)
+          outer(call_.inputs + at * D, D, D, d + S::input_at, S::input, count, add,
+                b_.dkernel_panels + p * D * S::input);
+        if (b_.dbias) sum_frames(d, count, add, b_.dbias_panels + p * S::frame);
+      });
+    }
+    if (b_.drecurrent_kernel) {
+      const std::ptrdiff_t from = call_.h0 ? 0 : call_.frames.steps > 0 ? call_.frames.first[1] : 0;
+      each_chunk(from, call_.frames.count, panels,
+                 [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count, bool add) {
+                   const T* d = gates(p, at);
+                   outer(call_.h_in + at * call_.state_row, call_.state_row, H, d + S::open_at, S::open,
+                         count, add, b_.dopen_panels + p * H * S::open);
+                   if constexpr (two_products)
+                     outer(call_.reset + at * call_.state_row, call_.state_row, H, d + S::close_at, S::close,
+                           count, add, b_.dclose_panels + p * H * S::close);
+                 });
+    }
+    add_weights(panels);
+  }
+
+  // f(panel, first frame, frames, add to what is there) in the order of frames; no frames at all: zeros.
+  template <class F>
+  FASTSEQ_INLINE static void each_chunk(std::ptrdiff_t from, std::ptrdiff_t to, Range panels, F f) {
+    std::ptrdiff_t at = from;
+    do {
+      const std::ptrdiff_t count = smaller(weight_chunk, to - at);
+      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) f(p, at, count > 0 ? count : 0, at > from);
+      at += count;
+    } while (at < to);
+  }
+
+  static void sum_frames(const T* d, std::ptrdiff_t frames, bool add, T* out) {
+    for (int j = 0; j < S::frame; j += L) {
+      V sums = add ? V::load(out + j) : V(T(0));
+      for (std::ptrdiff_t i = 0; i < frames; ++i) sums += V::load(d + i * S::frame + j);
+      sums.store(out + j);
+    }
+  }
+
+  // Adds panels of a gradient to Keras's (depth, gates * H).
+  void add_kernel(const T* panels_of, std::ptrdiff_t depth, int slot_first, int slot_count, Range panels,
+                  T* to) {
+    const std::ptrdiff_t row = S::layout.gates * call_.units;
+    for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) {
+      const std::ptrdiff_t valid = smaller(call_.units - p * S::width, S::width);
+      const T* from = panels_of + p * depth * slot_count * S::width;
+      for (std::ptrdiff_t k = 0; k < depth; ++k)
+        for (int slot = slot_first; slot < slot_first + slot_count; ++slot, from += S::width) {
+          T* out = to + k * row + S::layout.gate_of_slot[slot] * call_.units + p * S::width;
+          for (std::ptrdiff_t j = 0; j < valid; ++j) out[j] += from[j];
+        }
+    }
+  }
+
+  void add_weights(Range panels) {
+    if (b_.dkernel)
+      add_kernel(b_.dkernel_panels, call_.features, S::layout.input_first, S::layout.input_count, panels,
+                 b_.dkernel);
+    if (b_.drecurrent_kernel) {
+      add_kernel(b_.dopen_panels, call_.units, S::layout.open_first, S::layout.open_count, panels,
+                 b_.drecurrent_kernel);
+      if (two_products)
+        add_kernel(b_.dclose_panels, call_.units, S::layout.close_first, S::layout.close_count, panels,
+                   b_.drecurrent_kernel);
+    }
+    if (!b_.dbias) return;
+    const std::ptrdiff_t row = S::layout.gates * call_.units;
+    for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
+      for (int slot = 0; slot < S::layout.slots; ++slot)
+        for (int j = 0; j < S::width && p * S::width + j < call_.units; ++j) {
+          const T value = b_.dbias_panels[p * S::frame + slot * S::width + j];
+          T* out = b_.dbias + S::layout.gate_of_slot[slot] * call_.units + p * S::width + j;
+          if (cell != Cell::gru_after || slot > 0) out[0] += value;
+          if (cell == Cell::gru_after && slot < 3) out[row] += value;
+        }
+  }
+};
+
+}  // namespace FASTSEQ_TARGET
+}  // namespace fastseq

@@ -1,0 +1,185 @@
+// What both directions of the time loop share: who owns which rows and panels, chunks of steps, packing.
+#pragma once
+
+#include "cpu/gemm.h"
+#include "cpu/rnn_kernels.h"
+
+namespace fastseq {
+namespace FASTSEQ_TARGET {
+
+struct Range {
+  std::ptrdiff_t begin, end;
+};
+
+// Part `index` of `count` of [0, n), cut at multiples of `unit`.
+FASTSEQ_INLINE Range part_of(std::ptrdiff_t n, const Team& team, std::ptrdiff_t unit = 1) {
+  const std::ptrdiff_t units = (n + unit - 1) / unit;
+  const std::ptrdiff_t begin = units * team.index / team.count * unit;
+  const std::ptrdiff_t end = units * (team.index + 1) / team.count * unit;
+  return {begin < n ? begin : n, end < n ? end : n};
+}
+
+FASTSEQ_INLINE std::ptrdiff_t smaller(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
+
+// The sizes every loop needs, and this member's share: all panels of some rows, or some panels of all rows.
+template <class T, Cell cell>
+struct Share {
+  static constexpr CellLayout layout = cell_layout(cell);
+  static constexpr int L = Vec<T>::lanes;
+  static constexpr int width = layout.width * L;      // units of a panel
+  static constexpr int frame = layout.slots * width;  // elements of one panel's frame
+  static constexpr int input = layout.input_count * width;
+  static constexpr int open = layout.open_count * width;
+  static constexpr int close = layout.close_count * width;
+  static constexpr int input_at = layout.input_first * width;
+  static constexpr int open_at = layout.open_first * width;
+  static constexpr int close_at = layout.close_first * width;
+  // Panels change hands only at whole groups of the widest tile's columns.
+  static constexpr int panel_unit = wide_vectors > layout.width ? wide_vectors / layout.width : 1;
+
+  const RnnCall<T>& call;
+  const RnnFrames& frames;
+  const Team& team;
+  Range rows, panels;
+  bool shared_steps;  // members meet at every step
+
+  Share(const RnnCall<T>& c, const Team& t)
+      : call(c), frames(c.frames), team(t), rows{0, c.batch}, panels{0, c.panels}, shared_steps(false) {
+    if (team.count == 1) return;
+    if (call.columns) {
+      panels = part_of(call.panels, team, panel_unit);
+      shared_steps = true;
+    } else {
+      rows = {row_at(team.index), row_at(team.index + 1)};
+    }
+  }
+
+  // The first row of a member: equal numbers of frames, not of rows.
+  std::ptrdiff_t row_at(int member) const {
+    if (member >= team.count) return call.batch;
+    const std::ptrdiff_t target = frames.count * member / team.count;
+    std::ptrdiff_t row = 0, seen = 0;
+    while (row < call.batch && seen < target) seen += frames.row_steps[row++];
+    return row;
+  }
+
+  void meet() const {
+    if (team.count > 1) team.meet(team.meeting);
+  }
+
+  std::ptrdiff_t active(std::ptrdiff_t step) const { return frames.first[step + 1] - frames.first[step]; }
+  Range step_rows(std::ptrdiff_t step) const {
+    const std::ptrdiff_t end = smaller(rows.end, active(step));
+    return {smaller(rows.begin, end), end};
+  }
+
+  // Chunks of steps: as many as hold chunk_steps_frames frames of all rows together.
+  std::ptrdiff_t chunk_end(std::ptrdiff_t step) const {
+    const std::ptrdiff_t limit = frames.first[step] + call.chunk_steps_frames;
+    std::ptrdiff_t end = step + 1;
+    while (end < frames.steps && frames.first[end] < limit) ++end;
+    return end;
+  }
+
+  // This member's frames of steps [begin, end), as runs of neighbours: f(first frame, one past the last).
+  template <class F>
+  FASTSEQ_INLINE void each_run(std::ptrdiff_t begin, std::ptrdiff_t end, F f) const {
+    if (shared_steps) {  // any frames will do: units are shared, and nobody depends on these
+      const std::ptrdiff_t from = frames.first[begin];
+      const Range mine = part_of(frames.first[end] - from, team);
+      if (mine.begin < mine.end) f(from + mine.begin, from + mine.end);
+    } else {
+      each_row_run(begin, end, f);
+    }
+  }
+  template <class F>
+  FASTSEQ_INLINE void each_row_run(std::ptrdiff_t begin, std::ptrdiff_t end, F f) const {
+    if (rows.begin == 0 && rows.end == call.batch) {
+      f(frames.first[begin], frames.first[end]);
+      return;
+    }
+    for (std::ptrdiff_t s = begin; s < end; ++s) {
+      const Range r = step_rows(s);
+      if (r.begin < r.end) f(frames.first[s] + r.begin, frames.first[s] + r.end);
+    }
+  }
+
+  // Buffers of a step. Without training, states alternate between two places and gates are one chunk's.
+  T* states(T* base, std::ptrdiff_t step) const {
+    const std::ptrdiff_t at = call.training ? frames.first[step] : (step & 1) * call.batch;
+    return base + at * call.state_row;
+  }
+  T* cells(std::ptrdiff_t step) const {
+    return call.cells + (call.training ? frames.first[step] * call.state_row : 0);
+  }
+  const T* cells_before(std::ptrdiff_t step) const {
+    if (step == 0) return call.c_first;
+    return call.cells + (call.training ? frames.first[step - 1] * call.state_row : 0);
+  }
+  T* reset(std::ptrdiff_t step) const {
+    return call.reset + (call.training ? frames.first[step] * call.state_row : 0);
+  }
+};
+
+// Products of more than four registers of columns go in tiles of at most four.
+template <class T>
+FASTSEQ_INLINE void product_wide(Product<T> p, int vectors) {
+  constexpr int L = Vec<T>::lanes;
+  while (vectors > 0) {
+    const int now = vectors > 4 ? (vectors == 6 || vectors == 5 ? 3 : 4) : vectors;
+    product(p, now);
+    p.b += now * L;
+    if (p.init) p.init += now * p.init_vector;
+    p.c += now * p.c_vector;
+    vectors -= now;
+  }
+}
+
+// Keras's (depth, gates * H) kernel -> [panel][depth][slots][width][L], zero where a panel passes the units.
+template <class T, Cell cell>
+void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, int slot_first, int slot_count,
+                 Range panels, T* packed) {
+  using S = Share<T, cell>;
+  const std::ptrdiff_t row = S::layout.gates * units;
+  for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) {
+    const std::ptrdiff_t valid = smaller(units - p * S::width, S::width);
+    T* out = packed + p * depth * slot_count * S::width;
+    for (std::ptrdiff_t k = 0; k < depth; ++k)
+      for (int slot = slot_first; slot < slot_first + slot_count; ++slot, out += S::width) {
+        const T* from = kernel + k * row + S::layout.gate_of_slot[slot] * units + p * S::width;
+        for (int j = 0; j < S::width; j += S::L)
+          Vec<T>::load_part(from + j, valid - j < 0 ? 0 : valid - j).store(out + j);
+      }
+  }
+}
+
+// The same kernel for the way back: [group of rows][panel, slot, width, L][vectors][L], zero beyond rows and
+// units. `groups` are those of wide_vectors registers of rows; the last may hold fewer.
+template <class T, Cell cell>
+void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, std::ptrdiff_t all_panels,
+               int slot_first, int slot_count, std::ptrdiff_t vectors, Range groups, T* packed) {
+  using S = Share<T, cell>;
+  constexpr int L = S::L;
+  const std::ptrdiff_t row = S::layout.gates * units;
+  const std::ptrdiff_t inner = all_panels * slot_count * S::width;
+  for (std::ptrdiff_t g = groups.begin; g < groups.end; ++g) {
+    const std::ptrdiff_t wide = smaller(wide_vectors, vectors - g * wide_vectors) * L;
+    T* group = packed + g * wide_vectors * L * inner;
+    for (std::ptrdiff_t lane = 0; lane < wide; ++lane) {
+      const std::ptrdiff_t k = g * wide_vectors * L + lane;
+      T* out = group + lane;
+      for (std::ptrdiff_t p = 0; p < all_panels; ++p) {
+        const std::ptrdiff_t valid = k < depth ? smaller(units - p * S::width, S::width) : 0;
+        for (int slot = slot_first; slot < slot_first + slot_count; ++slot) {
+          const T* from = kernel + k * row + S::layout.gate_of_slot[slot] * units + p * S::width;
+          std::ptrdiff_t j = 0;
+          for (; j < valid; ++j, out += wide) *out = from[j];
+          for (; j < S::width; ++j, out += wide) *out = T(0);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace FASTSEQ_TARGET
+}  // namespace fastseq

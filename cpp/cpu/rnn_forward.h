@@ -1,0 +1,288 @@
+// The time loop forward, once for all cells.
+//
+// Per chunk of steps x W + b goes into the gates; per step h U is added to them and the cell's equation turns
+// the sums into gates, c and h while they are in cache. Members own rows (no meeting inside the loop) or
+// units (they meet at every step).
+#pragma once
+
+#include "cpu/rnn_cells.h"
+#include "math/random.h"
+
+namespace fastseq {
+namespace FASTSEQ_TARGET {
+
+constexpr std::uint32_t input_stream = 0, recurrent_stream = 1;  // of the dropout's random numbers
+
+// One frame of row r: its D features, dropped as the row drops them at every step.
+template <class T>
+FASTSEQ_INLINE void copy_features(const RnnCall<T>& call, const T* from, std::ptrdiff_t r, T* to) {
+  if (!call.x_mask) {
+    __builtin_memcpy(to, from, static_cast<std::size_t>(call.features) * sizeof(T));
+    return;
+  }
+  const T* mask = call.x_mask + r * call.features;
+  for (std::ptrdiff_t i = 0; i < call.features; ++i) to[i] = from[i] * mask[i];
+}
+
+// `count` dropout factors of sequence n, each element with a number of its own.
+template <class T>
+void fill_mask(std::uint64_t seed, std::uint32_t stream, double rate, std::ptrdiff_t n, std::ptrdiff_t count,
+               T* mask) {
+  for (std::ptrdiff_t i = 0; i < count; ++i)
+    mask[i] = dropout_factor<T>(seed, stream, static_cast<std::uint64_t>(n * count + i), rate);
+}
+
+// One row of states in the kernel's padded form.
+template <class T>
+void copy_state(const T* from, std::ptrdiff_t units, std::ptrdiff_t state_row, T* to) {
+  std::ptrdiff_t j = 0;
+  for (; j < units; ++j) to[j] = from[j];
+  for (; j < state_row; ++j) to[j] = T(0);
+}
+
+template <class T, Cell cell>
+class ForwardLoop {
+  using S = Share<T, cell>;
+  using V = Vec<T>;
+  using Rows = CellRows<T, cell>;
+  static constexpr bool two_products = S::layout.close_count > 0;
+
+  const RnnForward<T>& f_;
+  const RnnCall<T>& call_;
+  const S share_;
+  std::ptrdiff_t gates_from_ = 0;  // the frame at which the gates buffer starts
+
+ public:
+  ForwardLoop(const RnnForward<T>& f, const Team& team) : f_(f), call_(f.call), share_(f.call, team) {}
+
+  void run() {
+    prepare();
+    share_.meet();
+    if (call_.repeat) {
+      const Range rows = share_.rows;
+      for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end && rows.begin < rows.end; ++p)
+        project_panel(p, call_.inputs + rows.begin * call_.features,
+                      call_.repeated + (p * call_.batch + rows.begin) * S::frame, rows.end - rows.begin);
+    }
+    // Buffers of one chunk are used again by the next: nobody may still be reading them.
+    const bool wait =
+        !call_.training && (share_.shared_steps || call_.frames.count != call_.frames.steps * call_.batch);
+    for (std::ptrdiff_t begin = 0; begin < call_.frames.steps;) {
+      const std::ptrdiff_t end = share_.chunk_end(begin);
+      if (!call_.training) gates_from_ = call_.frames.first[begin];
+      if (wait && begin > 0) share_.meet();
+      if (!call_.repeat) project_chunk(begin, end);
+      for (std::ptrdiff_t step = begin; step < end; ++step) run_step(step);
+      begin = end;
+    }
+    share_.meet();
+    finish();
+  }
+
+ private:
+  T* gates(std::ptrdiff_t panel, std::ptrdiff_t frame) const {
+    return call_.gates + panel * call_.gate_panel + (frame - gates_from_) * S::frame;
+  }
+
+  // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet.
+  void prepare() {
+    const Range panels = part_of(call_.panels, share_.team);
+    pack_panels<T, cell>(call_.kernel, call_.features, call_.units, S::layout.input_first,
+                         S::layout.input_count, panels, f_.packed_kernel);
+    pack_panels<T, cell>(call_.recurrent_kernel, call_.units, call_.units, S::layout.open_first,
+                         S::layout.open_count, panels, f_.packed_open);
+    if (two_products)
+      pack_panels<T, cell>(call_.recurrent_kernel, call_.units, call_.units, S::layout.close_first,
+                           S::layout.close_count, panels, f_.packed_close);
+    pack_bias(panels);
+    const Range rows = part_of(call_.batch, share_.team);
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) prepare_row(r, call_.frames.row_sequence[r]);
+  }
+
+  void pack_bias(Range panels) {
+    if (!call_.bias) {
+      for (std::ptrdiff_t i = panels.begin * S::frame; i < panels.end * S::frame; ++i)
+        f_.packed_bias[i] = T(0);
+      return;
+    }
+    for (int slot = 0; slot < S::layout.slots; ++slot) {
+      // reset_after=True has a second bias: its candidate part stays inside the reset product, the rest is
+      // one sum.
+      const bool two = cell == Cell::gru_after;
+      const std::ptrdiff_t gate = S::layout.gate_of_slot[slot], row = S::layout.gates * call_.units;
+      const T first = !two || slot > 0 ? T(1) : T(0), second = two && slot < 3 ? T(1) : T(0);
+      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
+        for (int j = 0; j < S::width; ++j) {
+          const std::ptrdiff_t u = p * S::width + j;
+          T value(0);
+          if (u < call_.units) {
+            const T* bias = call_.bias + gate * call_.units + u;
+            if (first != T(0)) value += bias[0];
+            if (second != T(0)) value += bias[row];
+          }
+          f_.packed_bias[p * S::frame + slot * S::width + j] = value;
+        }
+    }
+  }
+
+  void prepare_row(std::ptrdiff_t r, std::ptrdiff_t n) {
+    const std::ptrdiff_t at = r * call_.state_row;
+    if (call_.x_mask)
+      fill_mask(call_.seed, input_stream, call_.dropout, n, call_.features,
+                call_.x_mask + r * call_.features);
+    if (call_.h_mask) {
+      fill_mask(call_.seed, recurrent_stream, call_.recurrent_dropout, n, call_.units, call_.h_mask + at);
+      for (std::ptrdiff_t u = call_.units; u < call_.state_row; ++u) call_.h_mask[at + u] = T(0);
+    }
+    if (call_.h0) {
+      copy_state(call_.h0 + n * call_.units, call_.units, call_.state_row, call_.h_prev + at);
+      if (call_.h_mask)
+        for (std::ptrdiff_t u = 0; u < call_.state_row; ++u)
+          call_.h_in[at + u] = call_.h_prev[at + u] * call_.h_mask[at + u];
+      if (call_.frames.row_steps[r] == 0)
+        copy_state(call_.h0 + n * call_.units, call_.units, call_.state_row, f_.h_last + at);
+    } else if (call_.frames.row_steps[r] == 0) {
+      for (std::ptrdiff_t u = 0; u < call_.state_row; ++u) f_.h_last[at + u] = T(0);
+    }
+    if (call_.c_first)
+      copy_state(call_.c0 + n * call_.units, call_.units, call_.state_row, call_.c_first + at);
+    if (call_.repeat)
+      copy_features(call_, call_.x + n * call_.features, r, call_.inputs + r * call_.features);
+  }
+
+  // sums = x W + b of some rows, one panel; slots that only the recurrent product fills start from their
+  // bias.
+  void project_panel(std::ptrdiff_t p, const T* inputs, T* sums, std::ptrdiff_t rows) {
+    const T* bias = f_.packed_bias + p * S::frame;
+    Product<T> q = {};
+    q.rows = rows;
+    q.a = inputs;
+    q.a_row = call_.features;
+    q.blocks = 1;
+    q.depth = call_.features;
+    q.b = f_.packed_kernel + p * call_.features * S::input;
+    q.b_row = S::input;
+    q.init = bias + S::input_at;
+    q.init_vector = S::L;
+    q.c = sums + S::input_at;
+    q.c_row = S::frame;
+    q.c_vector = S::L;
+    product_wide(q, S::input / S::L);
+    if (S::input < S::frame)
+      for (std::ptrdiff_t r = 0; r < rows; ++r)
+        for (int j = 0; j < S::input_at; j += S::L) V::load(bias + j).store(sums + r * S::frame + j);
+  }
+
+  void project_chunk(std::ptrdiff_t begin, std::ptrdiff_t end) {
+    const std::ptrdiff_t inputs_from = call_.training ? 0 : call_.frames.first[begin];
+    share_.each_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+      std::ptrdiff_t step = begin;
+      for (std::ptrdiff_t i = from; i < to; ++i) {
+        while (call_.frames.first[step + 1] <= i) ++step;
+        copy_features(call_, call_.x + call_.frames.input[i] * call_.features, i - call_.frames.first[step],
+                      call_.inputs + (i - inputs_from) * call_.features);
+      }
+    });
+    if (share_.shared_steps) share_.meet();
+    for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p)
+      share_.each_row_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+        project_panel(p, call_.inputs + (from - inputs_from) * call_.features, gates(p, from), to - from);
+      });
+  }
+
+  // sums + h U for one panel of a step, for `count` slots at `at`. Starts from what x W + b left.
+  void recur(std::ptrdiff_t p, Range rows, const T* h, const T* packed, int at, int size, const T* init,
+             T* sums) {
+    Product<T> q = {};
+    q.rows = rows.end - rows.begin;
+    q.a = h + rows.begin * call_.state_row;
+    q.a_row = call_.state_row;
+    q.blocks = 1;
+    q.depth = call_.units;
+    q.b = packed + p * call_.units * size;
+    q.b_row = size;
+    q.init = init + rows.begin * S::frame + at;
+    q.init_row = S::frame;
+    q.init_vector = S::L;
+    q.c = sums + rows.begin * S::frame + at;
+    q.c_row = S::frame;
+    q.c_vector = S::L;
+    product_wide(q, size / S::L);
+  }
+
+  PanelStep<T> panel_step(std::ptrdiff_t p, std::ptrdiff_t step, Range rows, bool has_h) const {
+    const std::ptrdiff_t u = p * S::width, from = call_.frames.first[step];
+    PanelStep<T> s = {};
+    s.rows = rows;
+    s.state_row = call_.state_row;
+    s.gates = gates(p, from);
+    s.inputs = call_.repeat ? call_.repeated + p * call_.batch * S::frame : s.gates;
+    s.sums = has_h ? s.gates : s.inputs;
+    s.h_prev = has_h ? share_.states(call_.h_prev, step) + u : nullptr;
+    s.reset_in = has_h ? share_.states(call_.h_in, step) + u : nullptr;
+    if (cell == Cell::lstm) {
+      const T* before = share_.cells_before(step);
+      s.c_prev = before ? before + u : nullptr;
+      s.c = share_.cells(step) + u;
+    }
+    if (two_products) s.reset = share_.reset(step) + u;
+    if (step + 1 < call_.frames.steps) {
+      s.next_rows = share_.active(step + 1);
+      s.h_next = share_.states(call_.h_prev, step + 1) + u;
+      s.h_next_in = share_.states(call_.h_in, step + 1) + u;
+    }
+    s.h_last = f_.h_last + u;
+    s.h_mask = call_.h_mask ? call_.h_mask + u : nullptr;
+    s.sequence = f_.sequence ? f_.sequence + u : nullptr;
+    s.output = call_.frames.output + from;
+    s.output_end = call_.frames.output_end + from;
+    s.sequence_row = call_.units;
+    s.units_left = call_.units - u;
+    return s;
+  }
+
+  void run_step(std::ptrdiff_t step) {
+    const Range rows = share_.step_rows(step);
+    const bool has_h = step > 0 || call_.h0;
+    if (rows.begin < rows.end)
+      for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
+        const PanelStep<T> s = panel_step(p, step, rows, has_h);
+        if (has_h)
+          recur(p, rows, share_.states(call_.h_in, step), f_.packed_open, S::open_at, S::open, s.inputs,
+                s.gates);
+        if constexpr (two_products)
+          with_activations<cell>(call_, [&](const auto& act) { Rows::open_forward(s, act); });
+        else
+          with_activations<cell>(call_, [&](const auto& act) { Rows::forward(s, act); });
+      }
+    if constexpr (two_products) {
+      if (share_.shared_steps) share_.meet();
+      if (rows.begin < rows.end)
+        for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
+          const PanelStep<T> s = panel_step(p, step, rows, has_h);
+          if (has_h)
+            recur(p, rows, share_.reset(step), f_.packed_close, S::close_at, S::close, s.inputs, s.gates);
+          with_activations<cell>(call_, [&](const auto& act) { Rows::forward(s, act); });
+        }
+    }
+    if (share_.shared_steps) share_.meet();
+  }
+
+  // Final states to the user's arrays.
+  void finish() {
+    const Range rows = part_of(call_.batch, share_.team);
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
+      const std::ptrdiff_t n = call_.frames.row_sequence[r], steps = call_.frames.row_steps[r];
+      __builtin_memcpy(f_.h_final + n * call_.units, f_.h_last + r * call_.state_row,
+                       static_cast<std::size_t>(call_.units) * sizeof(T));
+      if (cell != Cell::lstm) continue;
+      const T* c = steps > 0       ? share_.cells(steps - 1) + r * call_.state_row
+                   : call_.c_first ? call_.c_first + r * call_.state_row
+                                   : nullptr;
+      for (std::ptrdiff_t u = 0; u < call_.units; ++u) f_.c_final[n * call_.units + u] = c ? c[u] : T(0);
+    }
+  }
+};
+
+}  // namespace FASTSEQ_TARGET
+}  // namespace fastseq

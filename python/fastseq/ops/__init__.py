@@ -1,0 +1,1 @@
+"""Operations on arrays: each has a forward and a backward."""

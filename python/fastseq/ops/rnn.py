@@ -1,0 +1,438 @@
+"""LSTM, GRU and SimpleRNN over whole sequences, forward and backward.
+
+One kernel runs all steps: masks, lengths, initial states, direction and both kinds of dropout are
+inside it. Layouts and gate order are Keras's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastseq import _core
+from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
+from fastseq._random import draw_seed
+
+__all__ = [
+    "CELL_ACTIVATIONS",
+    "RecurrentGradients",
+    "gru_backward",
+    "gru_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "simple_rnn_backward",
+    "simple_rnn_forward",
+]
+
+# Those whose derivative follows from their output, in the order of the kernels' enumeration.
+CELL_ACTIVATIONS = (
+    "linear",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "hard_sigmoid",
+    "relu6",
+    "softsign",
+    "softplus",
+    "elu",
+    "selu",
+    "exponential",
+    "leaky_relu",
+)
+_ACTIVATION_NUMBER = {name: i for i, name in enumerate(CELL_ACTIVATIONS)}
+
+_LSTM, _GRU_AFTER, _GRU_BEFORE, _SIMPLE = range(4)
+
+_ALL = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
+
+State = tuple[Array, ...]
+
+
+class RecurrentGradients(NamedTuple):
+    """Gradients by the name of the input; None where not wanted or not given to forward.
+
+    ``x`` has the shape of x, parameters those of the parameters; ``initial_state`` is a tuple like
+    the state, each (batch, units).
+    """
+
+    x: Array | None
+    kernel: Array | None
+    recurrent_kernel: Array | None
+    bias: Array | None
+    initial_state: State | None
+
+
+def _activation(function: str, argument: str, name: Any) -> int:
+    try:
+        return _ACTIVATION_NUMBER[name]
+    except (KeyError, TypeError):
+        rule = f"be one of {', '.join(CELL_ACTIVATIONS)}"
+        raise ValueError(message(function, argument, rule, describe(name))) from None
+
+
+def _states(function: str, argument: str, value: Any, count: int, dtype: Any) -> list[Array | None]:
+    """A state's parts, each an array or None; a lone array is a state of one part."""
+    if value is None:
+        return [None] * count
+    parts = [value] if isinstance(value, np.ndarray) else list(value)
+    if len(parts) != count:
+        rule = f"have {count} part{'s' if count > 1 else ''}"
+        raise ValueError(message(function, argument, rule, str(len(parts))))
+    return [None if part is None else floating(part, function, argument, dtype=dtype) for part in parts]
+
+
+def _forward(
+    function: str,
+    cell: int,
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any,
+    initial_state: Any,
+    mask: Any,
+    lengths: Any,
+    zero_output_for_mask: bool,
+    go_backwards: bool,
+    activation: str,
+    recurrent_activation: str,
+    dropout: float,
+    recurrent_dropout: float,
+    seed: int | None,
+    training: bool,
+    return_sequence: bool,
+    repeat: int | None,
+) -> tuple[Array | None, State, Any]:
+    kernel = floating(kernel, function, "kernel")
+    dtype = kernel.dtype
+    x = floating(x, function, "x", dtype=dtype)
+    recurrent_kernel = floating(recurrent_kernel, function, "recurrent_kernel", dtype=dtype)
+    if bias is not None:
+        bias = floating(bias, function, "bias", dtype=dtype)
+    h0, c0 = None, None
+    if initial_state is not None:
+        h0, *rest = _states(function, "initial_state", initial_state, 2 if cell == _LSTM else 1, dtype)
+        c0 = rest[0] if rest else None
+    repeats = -1 if repeat is None else number(repeat, function, "repeat", low=0, whole=True)
+    if mask is not None:
+        mask = boolean(mask, function, "mask")
+    if lengths is not None:
+        lengths = integer(lengths, function, "lengths", ndim=1).astype(np.int64, copy=False)
+    if dropout or recurrent_dropout:
+        dropout = number(dropout, function, "dropout", low=0, high=1, open_high=True)
+        recurrent_dropout = number(
+            recurrent_dropout, function, "recurrent_dropout", low=0, high=1, open_high=True
+        )
+        if seed is None:
+            seed = draw_seed()
+        seed = number(seed, function, "seed", low=0, high=2**64 - 1, whole=True)
+    sequence, h, c, saved = _core.rnn_forward(
+        cell,
+        x,
+        kernel,
+        recurrent_kernel,
+        bias,
+        h0,
+        c0,
+        mask,
+        lengths,
+        _activation(function, "activation", activation),
+        _activation(function, "recurrent_activation", recurrent_activation),
+        go_backwards,
+        zero_output_for_mask,
+        training,
+        return_sequence,
+        repeats,
+        dropout,
+        recurrent_dropout,
+        seed or 0,
+    )
+    return sequence, (h,) if c is None else (h, c), saved
+
+
+def _backward(
+    function: str,
+    cells: int,
+    saved: Any,
+    dsequence: Any,
+    dstate: Any,
+    wanted: Sequence[str],
+    into: Mapping[str, Array] | None,
+    keep: bool,
+) -> RecurrentGradients:
+    if not isinstance(saved, _core.RnnSaved):
+        rule = "be what forward returned with training=True"
+        raise TypeError(message(function, "saved", rule, describe(saved)))
+    for name in wanted:
+        if name not in _ALL:
+            raise ValueError(message(function, "wanted", f"name some of {', '.join(_ALL)}", repr(name)))
+    dtype = saved.dtype
+    if dsequence is not None:
+        dsequence = floating(dsequence, function, "dsequence", dtype=dtype)
+    dh, dc = None, None
+    if dstate is not None:
+        dh, *rest = _states(function, "dstate", dstate, cells, dtype)
+        dc = rest[0] if rest else None
+    get = (into or {}).get
+    dx, dkernel, drecurrent, dbias, dh0, dc0 = _core.rnn_backward(
+        saved,
+        dsequence,
+        dh,
+        dc,
+        "x" in wanted,
+        "kernel" in wanted,
+        "recurrent_kernel" in wanted,
+        "bias" in wanted,
+        "initial_state" in wanted,
+        get("kernel"),
+        get("recurrent_kernel"),
+        get("bias"),
+        keep,
+    )
+    state = None if dh0 is None else (dh0,) if dc0 is None else (dh0, dc0)
+    return RecurrentGradients(dx, dkernel, drecurrent, dbias, state)
+
+
+def lstm_forward(
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    *,
+    initial_state: Any = None,
+    mask: Any = None,
+    lengths: Any = None,
+    zero_output_for_mask: bool = False,
+    go_backwards: bool = False,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+    training: bool = True,
+    return_sequence: bool = True,
+    repeat: int | None = None,
+) -> tuple[Array | None, State, Any]:
+    """Long short-term memory over whole sequences.
+
+    Args:
+        x: (batch, steps, features), any real dtype; computed in the dtype of ``kernel``.
+        kernel: (features, 4 * units) float32 or float64, gates in the order i, f, c, o.
+        recurrent_kernel: (units, 4 * units).
+        bias: (4 * units,) or None.
+        initial_state: (h, c), each (batch, units); None means zeros.
+        mask: (batch, steps) bool, True keeps. A masked step carries the state; its output repeats the
+            one before it (zeros at the start).
+        lengths: (batch,) integers in [0, steps]: like ``mask = t < length`` with
+            ``zero_output_for_mask=True``. Either costs the time of the valid steps only.
+        zero_output_for_mask: Masked steps give 0 instead of repeating.
+        go_backwards: Run from the last step to the first; the sequence comes out reversed.
+        activation: Of the candidate and the cell's output, one of ``CELL_ACTIVATIONS``.
+        recurrent_activation: Of the gates, one of ``CELL_ACTIVATIONS``.
+        dropout: Share in [0, 1) of the input's features dropped; the same for all steps of a sequence.
+        recurrent_dropout: Share in [0, 1) of h dropped where it enters the recurrent product; one
+            (batch, units) pattern for all gates and steps (Keras draws one for each gate).
+        seed: Of the dropout, in [0, 2**64). The same seed drops the same elements on any number of
+            threads. None draws one.
+        training: Drop out, and keep what backward needs. False is faster: saved is None.
+        return_sequence: False does not write the sequence, which is then None.
+        repeat: x is (batch, features) and is used at each of ``repeat`` steps.
+    Returns:
+        sequence (batch, steps, units), state (h, c) after the last valid step, each (batch, units),
+        and what ``lstm_backward`` needs. ``kernel`` and ``recurrent_kernel`` are read again by backward
+        and must not change before it.
+    Raises:
+        TypeError: Something is not an array of real numbers.
+        ValueError: Shapes disagree, a length, a rate or a name is out of range.
+    Source:
+        Hochreiter & Schmidhuber (1997), https://doi.org/10.1162/neco.1997.9.8.1735; Gers et al. (2000).
+        Dropout: Gal & Ghahramani (2016), https://arxiv.org/abs/1512.05287.
+    """
+    return _forward(
+        "lstm_forward",
+        _LSTM,
+        x,
+        kernel,
+        recurrent_kernel,
+        bias,
+        initial_state,
+        mask,
+        lengths,
+        zero_output_for_mask,
+        go_backwards,
+        activation,
+        recurrent_activation,
+        dropout,
+        recurrent_dropout,
+        seed,
+        training,
+        return_sequence,
+        repeat,
+    )
+
+
+def lstm_backward(
+    saved: Any,
+    dsequence: Any = None,
+    dstate: Any = None,
+    wanted: Sequence[str] = _ALL,
+    into: Mapping[str, Array] | None = None,
+    keep: bool = False,
+) -> RecurrentGradients:
+    """Gradients of ``lstm_forward``.
+
+    Args:
+        saved: What forward returned; consumed unless ``keep``.
+        dsequence: (batch, steps, units), the gradient of the sequence, or None for zeros.
+        dstate: (dh, dc), each (batch, units) or None for zeros.
+        wanted: Which gradients to compute: some of x, kernel, recurrent_kernel, bias, initial_state.
+        into: Arrays by name (kernel, recurrent_kernel, bias) to which the gradients are added.
+        keep: Leave ``saved`` usable for another backward; costs a copy of the gates.
+    Returns:
+        RecurrentGradients.
+    Raises:
+        TypeError: ``saved`` is something else.
+        ValueError: Shapes disagree with forward's, or ``wanted`` names something else.
+        RuntimeError: ``saved`` is consumed.
+    """
+    return _backward("lstm_backward", 2, saved, dsequence, dstate, wanted, into, keep)
+
+
+def gru_forward(
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    *,
+    reset_after: bool = True,
+    initial_state: Any = None,
+    mask: Any = None,
+    lengths: Any = None,
+    zero_output_for_mask: bool = False,
+    go_backwards: bool = False,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+    training: bool = True,
+    return_sequence: bool = True,
+    repeat: int | None = None,
+) -> tuple[Array | None, State, Any]:
+    """Gated recurrent unit over whole sequences: ``h_t = z h_{t-1} + (1 - z) hh``.
+
+    Args:
+        kernel: (features, 3 * units), gates in the order z, r, h.
+        recurrent_kernel: (units, 3 * units).
+        bias: (2, 3 * units) with ``reset_after``, else (3 * units,), or None.
+        reset_after: True: ``hh = tanh(x W + b0 + r (h U + b1))``; False: ``hh = tanh(x W + b + (r h) U)``.
+        initial_state: (h,) or h itself, (batch, units).
+
+        All else as in ``lstm_forward``. Recurrent dropout leaves h as it is in ``z h``.
+    Returns:
+        sequence (batch, steps, units), state (h,), and what ``gru_backward`` needs.
+    Source:
+        Cho et al. (2014), https://arxiv.org/abs/1406.1078 (v1 is reset_after=True, v3 False).
+    """
+    return _forward(
+        "gru_forward",
+        _GRU_AFTER if reset_after else _GRU_BEFORE,
+        x,
+        kernel,
+        recurrent_kernel,
+        bias,
+        initial_state,
+        mask,
+        lengths,
+        zero_output_for_mask,
+        go_backwards,
+        activation,
+        recurrent_activation,
+        dropout,
+        recurrent_dropout,
+        seed,
+        training,
+        return_sequence,
+        repeat,
+    )
+
+
+def gru_backward(
+    saved: Any,
+    dsequence: Any = None,
+    dstate: Any = None,
+    wanted: Sequence[str] = _ALL,
+    into: Mapping[str, Array] | None = None,
+    keep: bool = False,
+) -> RecurrentGradients:
+    """Gradients of ``gru_forward``: as ``lstm_backward``, with state (h,)."""
+    return _backward("gru_backward", 1, saved, dsequence, dstate, wanted, into, keep)
+
+
+def simple_rnn_forward(
+    x: Any,
+    kernel: Any,
+    recurrent_kernel: Any,
+    bias: Any = None,
+    *,
+    initial_state: Any = None,
+    mask: Any = None,
+    lengths: Any = None,
+    zero_output_for_mask: bool = False,
+    go_backwards: bool = False,
+    activation: str = "tanh",
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    seed: int | None = None,
+    training: bool = True,
+    return_sequence: bool = True,
+    repeat: int | None = None,
+) -> tuple[Array | None, State, Any]:
+    """Fully connected recurrence over whole sequences: ``h_t = activation(x W + b + h_{t-1} U)``.
+
+    Args:
+        kernel: (features, units).
+        recurrent_kernel: (units, units).
+        bias: (units,) or None.
+        initial_state: (h,) or h itself, (batch, units).
+
+        All else as in ``lstm_forward``.
+    Returns:
+        sequence (batch, steps, units), state (h,), and what ``simple_rnn_backward`` needs.
+    Source:
+        Elman (1990), https://doi.org/10.1207/s15516709cog1402_1
+    """
+    return _forward(
+        "simple_rnn_forward",
+        _SIMPLE,
+        x,
+        kernel,
+        recurrent_kernel,
+        bias,
+        initial_state,
+        mask,
+        lengths,
+        zero_output_for_mask,
+        go_backwards,
+        activation,
+        "linear",
+        dropout,
+        recurrent_dropout,
+        seed,
+        training,
+        return_sequence,
+        repeat,
+    )
+
+
+def simple_rnn_backward(
+    saved: Any,
+    dsequence: Any = None,
+    dstate: Any = None,
+    wanted: Sequence[str] = _ALL,
+    into: Mapping[str, Array] | None = None,
+    keep: bool = False,
+) -> RecurrentGradients:
+    """Gradients of ``simple_rnn_forward``: as ``lstm_backward``, with state (h,)."""
+    return _backward("simple_rnn_backward", 1, saved, dsequence, dstate, wanted, into, keep)

@@ -1,0 +1,442 @@
+"""The recurrent kernels against their float64 twins and central differences, on every instruction set."""
+
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from gradcheck import check_gradients
+
+import fastseq
+from fastseq import _core
+from fastseq.ops import rnn
+
+CELLS = ("lstm", "gru_after", "gru_before", "simple_rnn")
+GATES = {"lstm": 4, "gru_after": 3, "gru_before": 3, "simple_rnn": 1}
+# One lane short of a register, one over, whole panels, several panels; nothing but one unit.
+UNITS = (1, 7, 9, 15, 17, 33, 64)
+
+
+class Op:
+    """One cell's forward, backward and twin under one signature."""
+
+    def __init__(self, cell):
+        self.cell = cell
+        stem = "gru" if cell.startswith("gru") else cell
+        extra = {"reset_after": cell == "gru_after"} if stem == "gru" else {}
+        forward, twin = getattr(rnn, f"{stem}_forward"), getattr(reference, stem)
+        self.forward = lambda *a, **k: forward(*a, **k, **extra)
+        self.backward = getattr(rnn, f"{stem}_backward")
+        self.twin = lambda *a, **k: twin(*a, **k, **extra)
+        self.states = 2 if cell == "lstm" else 1
+
+
+def problem(cell, batch, steps, features, units, dtype=np.float64, seed=0, state=True, scale=0.5):
+    rng = np.random.default_rng(seed)
+    g = GATES[cell]
+
+    def normal(*shape):
+        return (rng.standard_normal(shape) * scale).astype(dtype)
+
+    bias = normal(2, g * units) if cell == "gru_after" else normal(g * units)
+    inputs = {
+        "x": normal(batch, steps, features),
+        "kernel": normal(features, g * units),
+        "recurrent_kernel": normal(units, g * units) / np.sqrt(units).astype(dtype),
+        "bias": bias,
+    }
+    if state:
+        inputs["initial_state"] = tuple(normal(batch, units) for _ in range(2 if cell == "lstm" else 1))
+    return inputs
+
+
+def check(op, inputs, **options):
+    # Bound here: check_gradients has a seed of its own.
+    check_gradients(functools.partial(op.forward, **options), op.backward, inputs)
+
+
+def random_mask(batch, steps, seed=1):
+    mask = np.random.default_rng(seed).random((batch, steps)) < 0.6
+    if batch > 2:
+        mask[1] = False  # a sequence with nothing in it
+        mask[2] = True
+    return mask
+
+
+def assert_close(got, want, dtype, what=""):
+    tolerance = 2e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=what)
+
+
+def run_both(op, inputs, dtype, **options):
+    sequence, state, _ = op.forward(**inputs, **options)
+    want_sequence, want_state = op.twin(**inputs, **options)
+    assert sequence.dtype == dtype
+    assert sequence.shape == want_sequence.shape
+    assert_close(sequence, want_sequence, dtype, "sequence")
+    for part, (s, w) in enumerate(zip(state, want_state, strict=True)):
+        assert_close(s, w, dtype, f"state {part}")
+    inference, inference_state, saved = op.forward(**inputs, **options, training=False)
+    assert saved is None
+    assert np.array_equal(inference, sequence)
+    assert all(np.array_equal(a, b) for a, b in zip(inference_state, state, strict=True))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_forward_matches_twin(cell, dtype, isa):
+    op = Op(cell)
+    for units, (batch, steps, features) in itertools.product(
+        UNITS, [(1, 1, 1), (3, 4, 2), (7, 5, 12), (20, 3, 9)]
+    ):
+        run_both(op, problem(cell, batch, steps, features, units, dtype), dtype)
+        run_both(op, problem(cell, batch, steps, features, units, dtype, state=False), dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_options_match_twin(cell, dtype, isa):
+    op = Op(cell)
+    batch, steps, units = 6, 7, 19
+    for state, backwards, zero in itertools.product((True, False), (True, False), (True, False)):
+        inputs = problem(cell, batch, steps, 5, units, dtype, state=state)
+        mask = random_mask(batch, steps)
+        lengths = np.array([7, 0, 3, 7, 1, 4])
+        run_both(op, inputs, dtype, go_backwards=backwards, mask=mask, zero_output_for_mask=zero)
+        run_both(op, inputs, dtype, go_backwards=backwards, lengths=lengths)
+        sequence, _, _ = op.forward(**inputs, go_backwards=backwards, lengths=lengths, mask=mask)
+        both = mask & (np.arange(steps) < lengths[:, None])
+        want, _ = op.twin(**inputs, go_backwards=backwards, mask=both, zero_output_for_mask=True)
+        assert_close(sequence, want, dtype)
+        run_both(op, inputs, dtype, mask=np.zeros((batch, steps), bool), zero_output_for_mask=zero)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_repeat_is_the_same_x_at_every_step(cell, isa):
+    op = Op(cell)
+    inputs = problem(cell, 5, 6, 4, 11)
+    inputs["x"] = inputs["x"][:, 0]
+    run_both(op, inputs, np.float64, repeat=6)
+    mask = random_mask(5, 6)
+    run_both(op, inputs, np.float64, repeat=6, mask=mask)
+    check(op, inputs, repeat=6, mask=mask)
+    inputs.pop("initial_state")
+    check(op, inputs, repeat=6)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients(cell, isa):
+    op = Op(cell)
+    for units, (batch, steps, features) in itertools.product(
+        (1, 7, 9, 17, 33), [(1, 1, 1), (3, 4, 2), (13, 5, 9)]
+    ):
+        check(op, problem(cell, batch, steps, features, units))
+        check(op, problem(cell, batch, steps, features, units, state=False))
+
+
+@pytest.mark.parametrize("options", range(6))
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_with_options(cell, options, isa):
+    op = Op(cell)
+    batch, steps = 6, 5
+    inputs = problem(cell, batch, steps, 3, 10)
+    mask, lengths = random_mask(batch, steps), np.array([5, 0, 3, 5, 1, 4])
+    option = [
+        {"go_backwards": True},
+        {"mask": mask},
+        {"mask": mask, "go_backwards": True, "zero_output_for_mask": True},
+        {"lengths": lengths, "recurrent_dropout": 0.4, "seed": 5},
+        {"dropout": 0.3, "recurrent_dropout": 0.3, "seed": 3},
+        {"dropout": 0.3, "seed": 4, "mask": mask},
+    ][options]
+    check(op, inputs, **option)
+    inputs.pop("initial_state")
+    check(op, inputs, **option)
+    inputs.pop("bias")
+    check(op, inputs, **option)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_by_every_activation(cell, isa):
+    op = Op(cell)
+    inputs = problem(cell, 4, 3, 3, 9, scale=0.3)
+    for name in rnn.CELL_ACTIVATIONS:
+        options = [{"activation": name}]
+        if cell != "simple_rnn":
+            options = [
+                {"activation": name, "recurrent_activation": "hard_sigmoid"},
+                {"recurrent_activation": name},
+            ]
+        for option in options:
+            run_both(op, inputs, np.float64, **option)
+            check(op, inputs, **option)
+
+
+def dropout_factors(rate, seed, stream, batch, width):
+    """The kernel's own factors, read off a linear cell that shows them."""
+    eye, zero = np.eye(width), np.zeros((width, width))
+    ones = np.ones((batch, width))
+    rates = {"dropout": rate} if stream == "input" else {"recurrent_dropout": rate}
+    x, state = (ones[:, None], None) if stream == "input" else (np.zeros((batch, 1, width)), (ones,))
+    kernels = (eye, zero) if stream == "input" else (zero, eye)
+    _, (h,), _ = rnn.simple_rnn_forward(
+        x, *kernels, initial_state=state, activation="linear", seed=seed, **rates
+    )
+    return h
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dropout_is_one_pattern_for_all_steps(cell, isa):
+    op = Op(cell)
+    inputs = problem(cell, 6, 5, 12, 17)
+    drop, recur = (
+        dropout_factors(r, 11, s, 6, w) for r, s, w in [(0.3, "input", 12), (0.5, "recurrent", 17)]
+    )
+    assert set(np.unique(drop)) == {0.0, 1 / 0.7}
+    assert set(np.unique(recur)) == {0.0, 2.0}
+    sequence, state, _ = op.forward(**inputs, dropout=0.3, recurrent_dropout=0.5, seed=11)
+    want, want_state = op.twin(**inputs, dropout_mask=drop, recurrent_dropout_mask=recur)
+    assert_close(sequence, want, np.float64)
+    assert_close(state[-1], want_state[-1], np.float64)
+    plain, _, _ = op.forward(**inputs)
+    off, _, _ = op.forward(**inputs, dropout=0.3, recurrent_dropout=0.5, seed=11, training=False)
+    assert np.array_equal(plain, off)
+
+
+def test_dropout_rates_are_kept_and_seeds_differ():
+    factors = dropout_factors(0.25, 1, "input", 200, 100)
+    assert abs((factors == 0).mean() - 0.25) < 0.01
+    assert not np.array_equal(factors, dropout_factors(0.25, 2, "input", 200, 100))
+    assert not np.array_equal(factors, dropout_factors(0.25, 1, "recurrent", 200, 100))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_same_bits_on_any_number_of_threads(cell, dtype, isa):
+    op = Op(cell)
+    before = fastseq.get_num_threads()
+    shapes = [(64, 9, 12, 128), (37, 6, 40, 96), (2, 20, 64, 128), (1, 30, 16, 200), (16, 12, 33, 256)]
+    try:
+        for batch, steps, features, units in shapes:
+            inputs = problem(cell, batch, steps, features, units, dtype)
+            lengths = np.random.default_rng(3).integers(0, steps + 1, batch)
+            for options in ({}, {"lengths": lengths, "recurrent_dropout": 0.2, "dropout": 0.1, "seed": 1}):
+                results = []
+                for threads in (1, 2, 3):
+                    fastseq.set_num_threads(threads)
+                    sequence, state, saved = op.forward(**inputs, **options)
+                    grads = op.backward(saved, sequence, state)
+                    results.append([sequence, *state, *grads[:4], *grads.initial_state])
+                    fast, _, _ = op.forward(
+                        **inputs, **options | {"dropout": 0, "recurrent_dropout": 0}, training=False
+                    )
+                    results[-1].append(fast)
+                for other in results[1:]:
+                    for a, b in zip(results[0], other, strict=True):
+                        assert np.array_equal(a, b)
+    finally:
+        fastseq.set_num_threads(before)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_many_threads_match_twin(cell):
+    """Shapes large enough that members share rows, and units."""
+    op = Op(cell)
+    before = fastseq.get_num_threads()
+    fastseq.set_num_threads(3)
+    try:
+        for batch, steps, features, units in [(48, 5, 30, 100), (3, 12, 70, 200)]:
+            inputs = problem(cell, batch, steps, features, units, scale=0.2)
+            run_both(op, inputs, np.float64)
+            run_both(op, inputs, np.float64, mask=random_mask(batch, steps))
+            check(op, inputs, mask=random_mask(batch, steps))
+            check(op, inputs, recurrent_dropout=0.2, seed=1)
+    finally:
+        fastseq.set_num_threads(before)
+
+
+def test_saved_is_consumed_unless_kept():
+    op = Op("lstm")
+    inputs = problem("lstm", 3, 4, 2, 5)
+    sequence, _, saved = op.forward(**inputs)
+    first = op.backward(saved, sequence, keep=True)
+    second = op.backward(saved, sequence)
+    for a, b in zip(first[:4], second[:4], strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(RuntimeError) as error:
+        op.backward(saved, sequence)
+    assert str(error.value) == (
+        "lstm_backward: saved must be used once unless kept with keep=True, got one that is consumed"
+    )
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_only_wanted_gradients_and_adding(cell):
+    op = Op(cell)
+    inputs = problem(cell, 3, 4, 2, 5)
+    sequence, _, saved = op.forward(**inputs)
+    everything = op.backward(saved, sequence, keep=True)
+    for name in ("x", "kernel", "recurrent_kernel", "bias", "initial_state"):
+        grads = op.backward(saved, sequence, wanted=(name,), keep=True)
+        for field in grads._fields:
+            got, want = getattr(grads, field), getattr(everything, field)
+            if field != name:
+                assert got is None
+            elif name == "initial_state":
+                assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+            else:
+                assert np.array_equal(got, want)
+    into = {name: np.ones_like(inputs[name]) for name in ("kernel", "recurrent_kernel", "bias")}
+    added = op.backward(saved, sequence, into=into)
+    for name, array in into.items():
+        assert getattr(added, name) is array
+        np.testing.assert_allclose(array, 1 + getattr(everything, name), rtol=1e-12)
+
+
+def test_state_gradients_alone_and_nothing_given():
+    op = Op("lstm")
+    inputs = problem("lstm", 3, 4, 2, 5)
+    _, _, saved = op.forward(**inputs, return_sequence=False)
+    grads = op.backward(saved)
+    assert all(not np.any(g) for g in grads[:4])
+    _, _, saved = op.forward(**inputs, return_sequence=False)
+    dc = np.ones((3, 5))
+    assert np.any(op.backward(saved, dstate=(None, dc)).x)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_empty_batch_and_no_steps(cell, isa):
+    op = Op(cell)
+    for batch, steps in [(0, 4), (3, 0), (0, 0)]:
+        inputs = problem(cell, batch, steps, 2, 5)
+        sequence, state, saved = op.forward(**inputs)
+        assert sequence.shape == (batch, steps, 5)
+        for s, s0 in zip(state, inputs["initial_state"], strict=True):
+            assert np.array_equal(s, s0)
+        grads = op.backward(saved, sequence, state)
+        assert grads.x.shape == (batch, steps, 2)
+        assert not np.any(grads.kernel)
+        for g, s in zip(grads.initial_state, state, strict=True):
+            assert np.array_equal(g, s)
+        fast, _, _ = op.forward(**inputs, training=False)
+        assert fast.shape == (batch, steps, 5)
+
+
+def test_nan_and_inf_stay_in_their_sequence():
+    op = Op("lstm")
+    inputs = problem("lstm", 4, 5, 3, 9, np.float32)
+    clean, _, _ = op.forward(**inputs)
+    for bad in (np.nan, np.inf):
+        x = inputs["x"].copy()
+        x[1, 2, 0] = bad
+        sequence, _, _ = op.forward(**inputs | {"x": x})
+        assert np.array_equal(sequence[[0, 2, 3]], clean[[0, 2, 3]])
+        assert np.array_equal(sequence[1, :2], clean[1, :2])
+    x[1, 2, 0] = np.nan
+    sequence, _, _ = op.forward(**inputs | {"x": x})
+    assert np.isnan(sequence[1, 2:]).all()
+
+
+def test_any_layout_and_kind_of_input():
+    op = Op("gru_after")
+    inputs = problem("gru_after", 6, 5, 4, 8)
+    want, _, _ = op.forward(**inputs)
+    strided = {k: np.asfortranarray(v) for k, v in inputs.items() if k != "initial_state"}
+    for array in strided.values():
+        array.setflags(write=False)
+    got, _, _ = op.forward(**strided, initial_state=inputs["initial_state"])
+    assert np.array_equal(got, want)
+    onehot = np.random.default_rng(0).random((6, 5, 4)) < 0.5
+    as_bool, _, _ = op.forward(**inputs | {"x": onehot})
+    as_int, _, _ = op.forward(**inputs | {"x": onehot.astype(np.int64)})
+    as_float, _, _ = op.forward(**inputs | {"x": onehot.astype(np.float64)})
+    assert np.array_equal(as_bool, as_float)
+    assert np.array_equal(as_int, as_float)
+
+
+LSTM = {"x": (3, 4, 2), "kernel": (2, 20), "recurrent_kernel": (5, 20), "bias": (20,)}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        ({"x": np.ones((3, 4))}, ValueError, "x must have shape (batch, steps, features), got (3, 4)"),
+        ({"x": np.ones((3, 4, 3))}, ValueError, "kernel must have shape (3, 20), got (2, 20)"),
+        ({"x": "text"}, TypeError, "x must be an array of real numbers, got 'text'"),
+        (
+            {"recurrent_kernel": np.ones((5, 15))},
+            ValueError,
+            "recurrent_kernel must have shape (units, 4 * units), got (5, 15)",
+        ),
+        ({"bias": np.ones(19)}, ValueError, "bias must have shape (20), got (19)"),
+        ({"initial_state": (np.ones((3, 5)),)}, ValueError, "initial_state must have 2 parts, got 1"),
+        (
+            {"initial_state": (np.ones((2, 5)), None)},
+            ValueError,
+            "initial_state must have shape (3, 5), got (2, 5)",
+        ),
+        ({"mask": np.ones((3, 5), bool)}, ValueError, "mask must have shape (3, 4), got (3, 5)"),
+        ({"lengths": [4, 5, 1]}, ValueError, "lengths must lie in [0, steps = 4], got 5 at index 1"),
+        ({"lengths": [4, -1, 1]}, ValueError, "lengths must lie in [0, steps = 4], got -1 at index 1"),
+        ({"lengths": [4, 1]}, ValueError, "lengths must have shape (3), got (2)"),
+        ({"dropout": 1.0}, ValueError, "dropout must be in [0, 1), got 1.0"),
+        ({"recurrent_dropout": -0.1}, ValueError, "recurrent_dropout must be in [0, 1), got -0.1"),
+        ({"repeat": -2}, ValueError, "repeat must be at least 0, got -2"),
+        (
+            {"activation": "gelu"},
+            ValueError,
+            f"activation must be one of {', '.join(rnn.CELL_ACTIVATIONS)}, got 'gelu'",
+        ),
+    ],
+)
+def test_errors_of_forward(change, error, text):
+    arguments = {name: np.ones(shape) for name, shape in LSTM.items()} | change
+    with pytest.raises(error) as raised:
+        rnn.lstm_forward(**arguments)
+    assert str(raised.value).replace(",)", ")") == f"lstm_forward: {text}"
+
+
+def test_errors_of_backward():
+    arguments = {name: np.ones(shape) for name, shape in LSTM.items()}
+    _, _, saved = rnn.lstm_forward(**arguments)
+    for call, error, text in [
+        (
+            lambda: rnn.lstm_backward(1),
+            TypeError,
+            "saved must be what forward returned with training=True, got 1",
+        ),
+        (
+            lambda: rnn.lstm_backward(saved, np.ones((3, 4, 4))),
+            ValueError,
+            "dsequence must have shape (3, 4, 5), got (3, 4, 4)",
+        ),
+        (
+            lambda: rnn.lstm_backward(saved, wanted=("weights",)),
+            ValueError,
+            "wanted must name some of x, kernel, recurrent_kernel, bias, initial_state, got 'weights'",
+        ),
+        (
+            lambda: rnn.lstm_backward(saved, into={"kernel": np.ones((2, 19))}),
+            ValueError,
+            "into['kernel'] must have shape (2, 20), got (2, 19)",
+        ),
+    ]:
+        with pytest.raises(error) as raised:
+            call()
+        assert str(raised.value) == f"lstm_backward: {text}"
+    assert rnn.lstm_backward(saved).x.shape == (3, 4, 2)  # an error consumes nothing
+
+
+@pytest.mark.skipif(len(_core.available_isas()) < 2, reason="one instruction set")
+def test_saved_belongs_to_its_instruction_set():
+    arguments = {name: np.ones(shape) for name, shape in LSTM.items()}
+    _, _, saved = rnn.lstm_forward(**arguments)
+    before = _core.isa()
+    other = next(name for name in _core.available_isas() if name != before)
+    _core.set_isa(other)
+    try:
+        with pytest.raises(RuntimeError, match="saved must come from the instruction set in use"):
+            rnn.lstm_backward(saved)
+    finally:
+        _core.set_isa(before)
