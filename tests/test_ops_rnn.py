@@ -440,3 +440,13 @@ def test_saved_belongs_to_its_instruction_set():
             rnn.lstm_backward(saved)
     finally:
         _core.set_isa(before)
+
+
+def test_lanes_beyond_the_units_never_reach_a_gradient(isa):
+    """Without weights an exponential cell grows without bound: so do the lanes that pad a register."""
+    inputs = problem("lstm", 2, 120, 1, 1, np.float32)
+    inputs["bias"] = np.full(4, -5.0, np.float32)
+    names = {"activation": "exponential", "recurrent_activation": "exponential"}
+    sequence, _, saved = rnn.lstm_forward(**inputs, **names)
+    grads = rnn.lstm_backward(saved, np.ones_like(sequence))
+    assert all(np.isfinite(g).all() for g in (sequence, *grads[:4], *grads.initial_state))

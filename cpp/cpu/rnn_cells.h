@@ -79,6 +79,16 @@ FASTSEQ_INLINE Vec<T> gather_dh(const PanelBack<T>& s, std::ptrdiff_t r, int j) 
   return dh;
 }
 
+// Stores gradients of one register, zeros in the lanes beyond the units: what forward left there may be inf
+// with some activations, and 0 * inf must not reach the products.
+template <class T>
+FASTSEQ_INLINE void put(const PanelBack<T>& s, int j, Vec<T> value, T* to) {
+  const std::ptrdiff_t left = s.units_left - j;
+  if (left >= Vec<T>::lanes) return value.store(to);
+  Vec<T>(T(0)).store(to);
+  value.store_part(to, left);
+}
+
 // f(activations): Keras's defaults inlined, or those the call names.
 template <Cell cell, class T, class F>
 FASTSEQ_INLINE void with_activations(const RnnCall<T>& call, F f) {
@@ -129,11 +139,11 @@ struct CellRows<T, Cell::lstm> {
       const LstmGates<V> y = {V::load(g), V::load(g + w), V::load(g + 2 * w), V::load(g + 3 * w)};
       const LstmGradients<V> d = lstm_backward(y, V::load(s.c + at), load_or_zero(s.c_prev, at),
                                                gather_dh(s, r, j), V::load(s.dc + at), act);
-      d.a.i.store(g);
-      d.a.f.store(g + w);
-      d.a.g.store(g + 2 * w);
-      d.a.o.store(g + 3 * w);
-      d.c_prev.store(s.dc + at);
+      put(s, j, d.a.i, g);
+      put(s, j, d.a.f, g + w);
+      put(s, j, d.a.g, g + 2 * w);
+      put(s, j, d.a.o, g + 3 * w);
+      put(s, j, d.c_prev, s.dc + at);
       V(T(0)).store(s.dh + at);
     }
   }
@@ -170,11 +180,11 @@ struct CellRows<T, Cell::gru_after> {
       const GruAfterGates<V> y = {V::load(g), V::load(g + w), V::load(g + 2 * w), V::load(g + 3 * w)};
       const GruAfterGradients<V> d =
           gru_after_backward(y, load_or_zero(s.h_prev, at), gather_dh(s, r, j), act);
-      d.a.uh.store(g);
-      d.a.z.store(g + w);
-      d.a.r.store(g + 2 * w);
-      d.a.hh.store(g + 3 * w);
-      d.h_direct.store(s.dh + at);
+      put(s, j, d.a.uh, g);
+      put(s, j, d.a.z, g + w);
+      put(s, j, d.a.r, g + 2 * w);
+      put(s, j, d.a.hh, g + 3 * w);
+      put(s, j, d.h_direct, s.dh + at);
     }
   }
 };
@@ -222,9 +232,9 @@ struct CellRows<T, Cell::gru_before> {
       const std::ptrdiff_t at = r * s.state_row + j;
       const GruBeforeCloseGradients<V> d = gru_before_close_backward(
           V::load(g + 2 * w), V::load(g), load_or_zero(s.h_prev, at), gather_dh(s, r, j), act);
-      d.a_hh.store(g + 2 * w);
-      d.a_z.store(g);
-      d.h_direct.store(s.dh + at);
+      put(s, j, d.a_hh, g + 2 * w);
+      put(s, j, d.a_z, g);
+      put(s, j, d.h_direct, s.dh + at);
     }
   }
 
@@ -236,9 +246,9 @@ struct CellRows<T, Cell::gru_before> {
       const std::ptrdiff_t at = r * s.state_row + j;
       const GruBeforeOpenGradients<V> d = gru_before_open_backward(
           V::load(g + w), load_or_zero(s.reset_in, at), load_or_zero(s.dreset, at), act);
-      d.a_r.store(g + w);
+      put(s, j, d.a_r, g + w);
       const bool apart = s.dh_in != s.dh;
-      (apart ? d.h_direct : V::load(s.dh + at) + d.h_direct).store(s.dh_in + at);
+      put(s, j, apart ? d.h_direct : V::load(s.dh + at) + d.h_direct, s.dh_in + at);
     }
   }
 };
@@ -261,7 +271,7 @@ struct CellRows<T, Cell::simple> {
   static void backward(const PanelBack<T>& s, const Act& act) {
     FASTSEQ_EACH_REGISTER(r, j) {
       T* g = s.gates + r * Shared::frame + j;
-      simple_backward(V::load(g), gather_dh(s, r, j), act).store(g);
+      put(s, j, simple_backward(V::load(g), gather_dh(s, r, j), act), g);
       V(T(0)).store(s.dh + r * s.state_row + j);
     }
   }
