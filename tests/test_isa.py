@@ -1,22 +1,9 @@
 """The choice of instruction set: the best at import, FASTSEQ_ISA, set_isa."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+from python_process import output_of, run_python
 
 from fastseq import _core
-
-
-def run_python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
 
 
 def names():
@@ -34,13 +21,12 @@ def test_fixture_switches(isa):
 
 @pytest.mark.parametrize("name", _core.available_isas())
 def test_forced_by_environment(name):
-    done = run_python("import fastseq; print(fastseq._core.isa())", FASTSEQ_ISA=name)
-    assert done.stdout.strip() == name, done.stderr
+    assert output_of("import fastseq; print(fastseq._core.isa())", FASTSEQ_ISA=name) == name
 
 
 def test_best_is_the_default():
-    done = run_python("import fastseq; print(fastseq._core.isa())", FASTSEQ_ISA="")
-    assert done.stdout.strip() == [name for name in _core.available_isas() if name != "wide"][-1]
+    best = [name for name in _core.available_isas() if name != "wide"][-1]
+    assert output_of("import fastseq; print(fastseq._core.isa())") == best
 
 
 def test_unknown_name_in_environment():

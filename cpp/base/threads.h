@@ -1,5 +1,5 @@
 // The team of threads: run_team(n, f) calls f on up to n members at once, the caller among them.
-// The only place of the project that knows OpenMP.
+// threads.cpp is the only place of the project that knows OpenMP.
 #pragma once
 
 #include <type_traits>
@@ -12,7 +12,8 @@ namespace fastseq {
 using TeamFunction = void (*)(void* context, const Team& team) noexcept;
 
 // Calls f(context, team) on every member, the caller being member 0, and returns when all are done. The team
-// may be smaller than wanted: the caller alone when the team is busy with another call.
+// may be smaller than wanted: the caller alone when the team is busy with another call, or in a build without
+// OpenMP.
 void run_team_erased(int wanted, TeamFunction f, void* context);
 
 // f(const Team&) must be noexcept: there is nobody to catch what a member throws.
@@ -25,8 +26,16 @@ void run_team(int wanted, F&& f) {
       const_cast<void*>(static_cast<const void*>(&f)));
 }
 
-int num_threads();            // members that a call may have
+// Members that a call from this thread may have: what set_num_threads said, else FASTSEQ_NUM_THREADS, else
+// the CPUs that affinity and control groups leave to this process, at most OMP_NUM_THREADS. Less if
+// omp_set_num_threads (threadpoolctl calls it) has lowered OpenMP's own number in this thread since import or
+// since the last set_num_threads.
+int num_threads();
 void set_num_threads(int n);  // n >= 1; 0 goes back to the default
+
+// Reads FASTSEQ_NUM_THREADS once, at import. Throws std::runtime_error if it is not a number of threads.
+void choose_num_threads();
+
 bool has_openmp();
 
 }  // namespace fastseq

@@ -7,5 +7,6 @@ namespace fastseq {
 
 void bind_info(pybind11::module_& m);
 void bind_rnn(pybind11::module_& m);
+void bind_probe(pybind11::module_& m);
 
 }  // namespace fastseq

@@ -1,6 +1,7 @@
 // What this build and this machine have: instruction sets, threads, OpenMP, CUDA.
 #include <pybind11/stl.h>
 
+#include "base/quota.h"
 #include "base/threads.h"
 #include "cpu/kernels.h"
 #include "python/bind.h"
@@ -10,7 +11,13 @@ namespace py = pybind11;
 namespace fastseq {
 
 void bind_info(py::module_& m) {
-  m.def("choose_isa", &choose_isa, "Use FASTSEQ_ISA, or the best instruction set this CPU has.");
+  m.def(
+      "read_environment",
+      [] {
+        choose_isa();
+        choose_num_threads();
+      },
+      "Take FASTSEQ_ISA and FASTSEQ_NUM_THREADS, or what suits this machine.");
   m.def("isa", [] { return std::string(kernels().isa); }, "The instruction set in use.");
   m.def("set_isa", &set_isa, py::arg("name"), "Use this instruction set from the next call on.");
   m.def("available_isas", &available_isas,
@@ -19,6 +26,7 @@ void bind_info(py::module_& m) {
 
   m.def("get_num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
+  m.def("cpu_quota", &cpu_quota, py::arg("root") = "", "CPUs' worth of time that control groups allow.");
   m.def("has_openmp", &has_openmp);
   m.def("has_cuda", [] { return false; });
 }

@@ -19,4 +19,5 @@ PYBIND11_MODULE(_core, m) {
 
   fastseq::bind_info(m);
   fastseq::bind_rnn(m);
+  fastseq::bind_probe(m);
 }

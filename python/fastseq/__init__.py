@@ -2,9 +2,9 @@
 
 from fastseq import _core
 
-_core.choose_isa()
+_core.read_environment()
 
-from fastseq.threads import get_num_threads, set_num_threads  # noqa: E402  (after the instruction set is chosen)
+from fastseq.threads import get_num_threads, set_num_threads  # noqa: E402  (after the environment is read)
 
 __version__ = _core.__version__
 

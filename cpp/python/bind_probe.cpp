@@ -1,0 +1,88 @@
+// What tests and benchmarks see of the team of threads: who takes part, in which floating-point mode, how
+// fast.
+#include <pybind11/stl.h>
+
+#include <chrono>
+#include <cstdint>
+#include <tuple>
+#include <vector>
+
+#include "base/checks.h"
+#include "base/float_mode.h"
+#include "base/threads.h"
+#include "base/workspace.h"
+#include "python/bind.h"
+
+namespace py = pybind11;
+
+namespace fastseq {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Seconds = std::chrono::duration<double>;
+using MemberSeen = std::tuple<int, int, std::uint64_t, std::uint64_t>;
+
+// One per thread: its address tells threads apart.
+thread_local char thread_mark = 0;
+
+std::vector<MemberSeen> probe_team(int wanted) {
+  check_value(wanted >= 1, "probe_team", "wanted", "be at least 1", wanted);
+  std::vector<MemberSeen> seen(static_cast<std::size_t>(wanted));
+  int count = 0;
+  run_team(wanted, [&](const Team& team) noexcept {
+    if (team.index == 0) count = team.count;
+    // Two meetings: a member that came too early or too late would be missed by the others.
+    team.meet(team.meeting);
+    seen[team.index] = {team.index, team.count, reinterpret_cast<std::uintptr_t>(&thread_mark),
+                        FloatMode::read()};
+    team.meet(team.meeting);
+  });
+  seen.resize(static_cast<std::size_t>(count));
+  return seen;
+}
+
+// Seconds for `calls` calls in which every member works for `work` seconds and meets the others `meetings`
+// times.
+double time_team(int wanted, int calls, int meetings, double work) {
+  const auto start = Clock::now();
+  for (int call = 0; call < calls; ++call) {
+    run_team(wanted, [&](const Team& team) noexcept {
+      for (int i = 0; i < meetings; ++i) team.meet(team.meeting);
+      if (work > 0) {
+        for (const auto began = Clock::now(); Seconds(Clock::now() - began).count() < work;) continue;
+      }
+    });
+  }
+  return Seconds(Clock::now() - start).count();
+}
+
+// Borrows two arenas of each size at once; true if no two of them overlapped and every piece was aligned.
+bool probe_arenas(const std::vector<std::size_t>& sizes) {
+  bool right = true;
+  for (std::size_t size : sizes) {
+    Arena one = Arena::borrow(Arena::room<char>(size)), two = Arena::borrow(Arena::room<char>(size));
+    char* a = one.take<char>(size);
+    char* b = two.take<char>(size);
+    for (std::size_t i = 0; i < size; ++i) a[i] = 1;
+    for (std::size_t i = 0; i < size; ++i) b[i] = 2;
+    for (std::size_t i = 0; i < size; ++i) right = right && a[i] == 1;
+    right = right && reinterpret_cast<std::uintptr_t>(a) % Arena::kAlignment == 0;
+  }
+  return right;
+}
+
+}  // namespace
+
+void bind_probe(py::module_& m) {
+  const py::call_guard<py::gil_scoped_release> no_gil;
+  m.def("probe_team", &probe_team, py::arg("wanted"), no_gil,
+        "Per member: index, count, thread, floating-point mode.");
+  m.def("time_team", &time_team, py::arg("wanted"), py::arg("calls"), py::arg("meetings") = 0,
+        py::arg("work") = 0.0, no_gil);
+  m.def("probe_arenas", &probe_arenas, py::arg("sizes"), no_gil);
+  m.def("float_mode", &FloatMode::read, "The calling thread's floating-point control register.");
+  m.def("set_float_mode", &FloatMode::write, py::arg("mode"));
+  m.def("work_float_mode", [] { return FloatMode::kMode; });
+}
+
+}  // namespace fastseq
