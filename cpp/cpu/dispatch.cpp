@@ -1,4 +1,5 @@
-// Which instruction sets this CPU and its operating system have, and which table of kernels is used.
+#include "cpu/dispatch.h"
+
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
@@ -92,6 +93,9 @@ std::string one_of_available() {
 }  // namespace
 
 const Kernels& kernels() { return *current.load(std::memory_order_relaxed); }
+
+std::string isa() { return kernels().isa; }
+int vector_bytes() { return kernels().vector_bytes; }
 
 std::vector<std::string> available_isas() {
   std::vector<std::string> names;

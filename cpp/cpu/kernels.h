@@ -1,9 +1,6 @@
-// The table of all kernels of one instruction set, and the choice between the tables.
+// The table of all kernels of one instruction set; dispatch.h chooses between the tables.
 // To add a family: one line in FASTSEQ_KERNEL_FAMILIES, one word in CMakeLists.txt.
 #pragma once
-
-#include <string>
-#include <vector>
 
 // X(name, Struct): cpp/cpu/<name>.cpp defines `extern const Struct name_kernels` in namespace
 // fastseq::FASTSEQ_TARGET, constant-initialised; cpp/cpu/<name>_kernels.h declares Struct in namespace
@@ -26,11 +23,5 @@ struct Kernels {
 
 // The table in use. Read it once per call: a test may switch it between calls.
 const Kernels& kernels();
-
-// Chooses FASTSEQ_ISA if that is set, else the best that this CPU has. Throws std::runtime_error that names
-// the available ones if FASTSEQ_ISA is none of them.
-void choose_isa();
-void set_isa(const std::string& name);  // the same for one name; std::invalid_argument if it is not available
-std::vector<std::string> available_isas();  // worst first
 
 }  // namespace fastseq

@@ -1,5 +1,6 @@
 // Arrays at the border: what a binding checks before C++ trusts a pointer, and what it hands back.
-// _arrays.py has converted already, so a wrong dtype or layout here is a programming error with a plain message.
+// _arrays.py has converted already, so a wrong dtype or layout here is a programming error with a plain
+// message.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -48,9 +49,10 @@ const char* type_text() {
 // The elements of a contiguous array of T.
 template <class T>
 const T* elements(const char* function, const char* argument, const py::array& a) {
-  check_type(has_type<T>(a) && is_laid_out(a), function, argument,
-             [] { return std::string("be a C-contiguous array of ") + type_text<T>(); },
-             [&] { return array_text(a) + (is_laid_out(a) ? "" : ", not contiguous"); });
+  check_type(
+      has_type<T>(a) && is_laid_out(a), function, argument,
+      [] { return std::string("be a C-contiguous array of ") + type_text<T>(); },
+      [&] { return array_text(a) + (is_laid_out(a) ? "" : ", not contiguous"); });
   return static_cast<const T*>(a.data());
 }
 

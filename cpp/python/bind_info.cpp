@@ -3,7 +3,7 @@
 
 #include "base/quota.h"
 #include "base/threads.h"
-#include "cpu/kernels.h"
+#include "cpu/dispatch.h"
 #include "python/bind.h"
 
 namespace py = pybind11;
@@ -18,11 +18,11 @@ void bind_info(py::module_& m) {
         choose_num_threads();
       },
       "Take FASTSEQ_ISA and FASTSEQ_NUM_THREADS, or what suits this machine.");
-  m.def("isa", [] { return std::string(kernels().isa); }, "The instruction set in use.");
+  m.def("isa", &isa, "The instruction set in use.");
   m.def("set_isa", &set_isa, py::arg("name"), "Use this instruction set from the next call on.");
   m.def("available_isas", &available_isas,
         "The instruction sets of this build that this CPU has, worst first.");
-  m.def("vector_bytes", [] { return kernels().vector_bytes; }, "Bytes of one register of the set in use.");
+  m.def("vector_bytes", &vector_bytes, "Bytes of one register of the set in use.");
 
   m.def("get_num_threads", &num_threads);
   m.def("set_num_threads", &set_num_threads, py::arg("n"));
