@@ -5,7 +5,7 @@
 // X(name, Struct): cpp/cpu/<name>.cpp defines `extern const Struct name_kernels` in namespace
 // fastseq::FASTSEQ_TARGET, constant-initialised; cpp/cpu/<name>_kernels.h declares Struct in namespace
 // fastseq.
-#define FASTSEQ_KERNEL_FAMILIES(X) X(rnn, RnnKernels)
+#define FASTSEQ_KERNEL_FAMILIES(X) X(peak, PeakKernels) X(rnn, RnnKernels)
 
 namespace fastseq {
 

@@ -11,6 +11,7 @@
 #include "base/float_mode.h"
 #include "base/threads.h"
 #include "base/workspace.h"
+#include "ops/peak.h"
 #include "python/bind.h"
 
 namespace py = pybind11;
@@ -79,6 +80,8 @@ void bind_probe(py::module_& m) {
         "Per member: index, count, thread, floating-point mode.");
   m.def("time_team", &time_team, py::arg("wanted"), py::arg("calls"), py::arg("meetings") = 0,
         py::arg("work") = 0.0, no_gil);
+  m.def("fma_peak", &fma_peak, py::arg("threads"), no_gil,
+        "float32 operations per second from registers alone.");
   m.def("probe_arenas", &probe_arenas, py::arg("sizes"), no_gil);
   m.def("float_mode", &FloatMode::read, "The calling thread's floating-point control register.");
   m.def("set_float_mode", &FloatMode::write, py::arg("mode"));
