@@ -1,0 +1,218 @@
+"""One training step, one epoch and one predict of the addition model, beside its peers.
+
+    python bench/bench_training.py                      # everything: LSTM, GRU, SimpleRNN; 2 threads and 1
+    python bench/bench_training.py --cells lstm --threads 2 --peers fastseq,torch --json out.json
+
+Every library runs in a process of its own, on the same weights and questions. First all must agree on
+the loss, the prediction, the gradient of one step and the losses of five Adam steps; then they take
+turns, so that a busy moment of the machine falls on all alike. Times are medians (and the least).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from peers import NAMES
+from timing import Failed, Missing, Worker, available_cpus, interleave, machine, summary
+
+GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+CHARS = 12
+PEERS = Path(__file__).with_name("peers.py")
+
+
+def starting_weights(cell: str, units: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Keras's own initial weights: glorot_uniform, orthogonal, zeros with a forget bias of one."""
+
+    def glorot(rows: int, columns: int) -> np.ndarray:
+        limit = np.sqrt(6 / (rows + columns))
+        return rng.uniform(-limit, limit, (rows, columns))
+
+    def layer(features: int) -> list[np.ndarray]:
+        width = GATES[cell] * units
+        recurrent = np.linalg.qr(rng.normal(size=(width, units)))[0].T
+        bias = np.zeros((2, width) if cell == "gru" else width)
+        if cell == "lstm":
+            bias[units : 2 * units] = 1
+        return [glorot(features, width), recurrent, bias]
+
+    weights = [*layer(CHARS), *layer(units), glorot(units, CHARS), np.zeros(CHARS)]
+    return [np.ascontiguousarray(w, np.float32) for w in weights]
+
+
+def questions(digits: int, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One-hot questions as the example's in shape and kind; which ones does not matter for time."""
+    chars = "".join(sorted("0123456789+ "))
+    points = np.array([chars.index(c) if c in chars else -1 for c in map(chr, range(128))])
+    pairs = rng.integers(0, (10 ** rng.integers(1, digits + 1, (size, 2))))
+
+    def encode(texts: list[str], length: int) -> np.ndarray:
+        rows = np.frombuffer("".join(t.ljust(length) for t in texts).encode("ascii"), np.uint8)
+        return np.eye(CHARS, dtype=bool)[points[rows].reshape(size, length)]
+
+    x = encode([f"{a}+{b}" for a, b in pairs.tolist()], 2 * digits + 1)[:, ::-1]
+    y = encode([str(s) for s in pairs.sum(1).tolist()], digits + 1)
+    split = size - size // 10
+    return {"x_train": x[:split], "y_train": y[:split], "x_val": x[split:], "y_val": y[split:]}
+
+
+def flops(cell: str, digits: int, units: int, batch: int) -> float:
+    """Multiplications and additions of the matrix products that one training step cannot do without.
+
+    The first step's recurrent product is with zeros, the repeated vector is projected once, and
+    nobody needs the gradient of the questions.
+    """
+    width, asked, answered = GATES[cell] * units, 2 * digits + 1, digits + 1
+    encoder_input = 2 * batch * asked * CHARS * width
+    decoder_input = 2 * batch * units * width
+    recurrent = 2 * batch * (asked - 1 + answered - 1) * units * width
+    dense = 2 * batch * answered * units * CHARS
+    # forward, gradient of the weights, and gradient of what came in except for the questions
+    return 2 * encoder_input + 3 * (decoder_input + recurrent + dense)
+
+
+def write_job(folder: Path, options: argparse.Namespace, cell: str) -> None:
+    rng = np.random.default_rng(0)
+    job = {"cell": cell, "units": options.units, "digits": options.digits, "batch_size": options.batch_size}
+    (folder / "job.json").write_text(json.dumps(job))
+    weights = {f"weight{i}": w for i, w in enumerate(starting_weights(cell, options.units, rng))}
+    np.savez(folder / "arrays.npz", **weights, **questions(options.digits, options.questions, rng))
+
+
+@contextlib.contextmanager
+def opened(
+    names: Sequence[str], folder: Path, cpus: Sequence[int]
+) -> Iterator[tuple[list[Worker], dict[str, str]]]:
+    """Workers that have read the job, and the versions of their libraries; others are named and left out."""
+    workers, versions = [], {}
+    try:
+        for name in names:
+            worker = Worker(PEERS, name, cpus)
+            try:
+                versions[name] = worker.ask("open", job=str(folder))
+                workers.append(worker)
+            except (Missing, Failed) as reason:
+                print(f"  skipped {name}: {reason}")
+                worker.close()
+        yield workers, versions
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def check_agreement(workers: list[Worker], folder: Path) -> None:
+    """Asserts that all compute the same; the first worker is what the others are held against."""
+    found = {}
+    for worker in workers:
+        path = folder / f"{worker.name}.npz"
+        worker.ask("agree", path=str(path))
+        with np.load(path) as arrays:
+            found[worker.name] = dict(arrays)
+    reference = next(iter(found.values()), {})
+    for name, values in found.items():
+        for key, expected in reference.items():
+            # gradients of one element can cancel: hold the error against the largest of the array
+            error = np.abs(values[key] - expected).max() / np.abs(expected).max()
+            # five Adam steps divide small gradients by their own size, which amplifies rounding
+            limit = 1e-3 if key == "losses" else 2e-5
+            if not error < limit:
+                raise SystemExit(f"{name} and {next(iter(found))} disagree in {key}: {error:.1e}")
+
+
+def measure(options: argparse.Namespace, cell: str, threads: int) -> dict[str, Any]:
+    cpus = available_cpus()[:threads]
+    print(
+        f"\n{cell}, {options.units} units, {options.digits} digits, batch {options.batch_size}, "
+        f"{len(cpus)} thread{'s' * (len(cpus) > 1)}"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        write_job(folder, options, cell)
+        with opened(options.peers, folder, cpus) as (workers, versions):
+            check_agreement(workers, folder)
+            print(f"  {len(workers)} agree on loss, prediction, gradients and five Adam steps")
+            for worker in workers:
+                worker.ask("warm")
+            seconds = {
+                "step": interleave(workers, options.rounds, "steps", count=options.steps),
+                "epoch": interleave(workers, options.epochs, "epoch"),
+                "predict": interleave(workers, options.epochs, "predict"),
+            }
+            peak = next((w.ask("peak", threads=len(cpus)) for w in workers if w.name == "fastseq"), None)
+    times = {work: {name: summary(s) for name, s in of.items()} for work, of in seconds.items()}
+    result = {
+        "cell": cell,
+        "threads": len(cpus),
+        "versions": versions,
+        "seconds": times,
+        "peak_flops": peak,
+        "step_flops": flops(cell, options.digits, options.units, options.batch_size),
+    }
+    show(result)
+    return result
+
+
+def show(result: dict[str, Any]) -> None:
+    """A table: each library's times, and how many times as long as fastseq it takes."""
+    work = result["seconds"]
+    base = "fastseq" if "fastseq" in work["step"] else None
+    print(f"  {'':44}{'step, ms':>24}{'epoch, s':>24}{'predict, ms':>24}{'GFLOP/s':>9}")
+    for name, version in result["versions"].items():
+        cells = []
+        for kind, unit in (("step", 1e3), ("epoch", 1), ("predict", 1e3)):
+            t = work[kind][name]
+            ratio = f"{t['median'] / work[kind][base]['median']:.2f}x" if base else ""
+            cells.append(f"{unit * t['median']:9.3f} ({unit * t['least']:.3f})".rjust(18) + ratio.rjust(6))
+        rate = result["step_flops"] / work["step"][name]["median"]
+        print(f"  {NAMES[name]:44}{''.join(cells)}{rate / 1e9:9.1f}   {version}")
+    if not base:
+        return
+    mine = work["step"][base]["median"]
+    if peak := result["peak_flops"]:
+        share = result["step_flops"] / mine / peak
+        print(f"  fastseq's step is at {100 * share:.0f} % of the FMA peak, {peak / 1e9:.0f} GFLOP/s")
+    others = {name: t["median"] for name, t in work["step"].items() if name != base}
+    if others:
+        fastest = min(others, key=others.__getitem__)
+        print(f"  the fastest peer's step, {fastest}, takes {others[fastest] / mine:.2f}x as long")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    listed = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("--cells", type=listed, default=list(GATES), help="of lstm, gru, simple_rnn")
+    parser.add_argument("--threads", type=lambda t: [int(n) for n in t.split(",")], default=[2, 1])
+    parser.add_argument("--peers", type=listed, default=list(NAMES), help=", ".join(NAMES))
+    parser.add_argument("--digits", type=int, default=3)
+    parser.add_argument("--units", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--questions", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each library at the step")
+    parser.add_argument("--steps", type=int, default=20, help="steps in a turn")
+    parser.add_argument("--epochs", type=int, default=3, help="turns at the epoch and at predict")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured there")
+    options = parser.parse_args()
+    for name in (*options.cells, *options.peers):
+        if name not in (*GATES, *NAMES):
+            parser.error(f"unknown name {name!r}")
+
+    facts = machine()
+    print(f"{facts['cpu']}, {facts['cpus']} CPUs, {' '.join(facts['simd'])}, load {facts['load']:.1f}")
+    results = [measure(options, cell, n) for n in options.threads for cell in options.cells]
+    if options.json:
+        report = {"machine": facts, "options": vars(options), "results": results}
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""Fair timing of programs that must not share a process: worker processes, interleaved rounds, medians.
+
+A worker is `python WORKER NAME` that reads one JSON request per line and answers with one JSON line.
+While one works the others wait for a line, so a busy moment of the machine falls on all alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+# long enough for threads that spin after their work (libgomp, Eigen, ours) to go to sleep
+REST = 0.02
+
+
+class Missing(Exception):
+    """A peer that is not installed."""
+
+
+class Failed(Exception):
+    """A peer that broke; the text says how."""
+
+
+class Worker:
+    """One peer in a process of its own, confined to `cpus` from before its first import."""
+
+    def __init__(self, script: str | Path, name: str, cpus: Sequence[int]) -> None:
+        self.name = name
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+        environment["FASTSEQ_BENCH_CPUS"] = ",".join(map(str, cpus))
+        self._process = subprocess.Popen(
+            [sys.executable, str(script), name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+
+    def ask(self, do: str, **arguments: Any) -> Any:
+        """The worker's answer to one request."""
+        assert self._process.stdin
+        assert self._process.stdout
+        try:
+            self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            raise Failed(f"{self.name} died in {do}")
+        answer = json.loads(line)
+        if "missing" in answer:
+            raise Missing(answer["missing"])
+        if "failed" in answer:
+            raise Failed(answer["failed"])
+        return answer["answer"]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def serve(make: Callable[[str], Any]) -> None:
+    """The worker's side: answers requests with the methods of `make(name)` until the input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever the libraries print is no answer
+    cpus = [int(c) for c in os.environ["FASTSEQ_BENCH_CPUS"].split(",")]
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cpus)
+    os.environ["OMP_NUM_THREADS"] = str(len(cpus))
+    peer = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            if peer is None:
+                peer = make(sys.argv[1])
+            answer = {"answer": getattr(peer, request.pop("do"))(**request)}
+        except ImportError as error:
+            answer = {"missing": str(error)}
+        except Exception as error:
+            answer = {"failed": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+def interleave(workers: Sequence[Worker], rounds: int, do: str, **arguments: Any) -> dict[str, list[float]]:
+    """Seconds of each round for each worker, everyone once a round, a different one first each time."""
+    seconds: dict[str, list[float]] = {worker.name: [] for worker in workers}
+    for n in range(rounds):
+        first = n % max(len(workers), 1)
+        for worker in [*workers[first:], *workers[:first]]:
+            time.sleep(REST)
+            seconds[worker.name].append(worker.ask(do, **arguments))
+    return seconds
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(seconds), "least": min(seconds), "rounds": len(seconds)}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    model = platform.processor() or platform.machine()
+    flags: set[str] = set()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                model = value.strip()
+            if key.strip() == "flags":
+                flags = set(value.split())
+    except OSError:
+        pass
+    return {
+        "cpu": model,
+        "simd": [f for f in ("avx2", "fma", "avx512f", "avx512_bf16") if f in flags],
+        "cpus": len(available_cpus()),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+    }
+
+
+def available_cpus() -> list[int]:
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
