@@ -57,7 +57,7 @@ def compare(name, before, after, u, gradient, direction, *, step=STEP, tolerance
 
 
 def check_gradients(
-    forward, backward, inputs, *, wanted=None, seed=0, step=STEP, tolerance=TOLERANCE, **options
+    forward, backward, inputs, *, wanted=None, direction_seed=0, step=STEP, tolerance=TOLERANCE, **options
 ):
     """Check ``backward`` against ``forward`` for every name in ``wanted`` (default: all inputs).
 
@@ -67,7 +67,7 @@ def check_gradients(
         backward: ``backward(saved, *doutputs, wanted=names)`` -> object with a field per name.
         inputs: name -> float64 array or tuple of arrays (a state).
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(direction_seed)
     wanted = tuple(inputs) if wanted is None else tuple(wanted)
 
     def outputs_of(values):
@@ -86,9 +86,9 @@ def check_gradients(
         compare(name, before, after, u, gradient, direction, step=step, tolerance=tolerance)
 
 
-def check_loss_gradient(function, prediction, *, seed=0, step=STEP, tolerance=TOLERANCE):
+def check_loss_gradient(function, prediction, *, direction_seed=0, step=STEP, tolerance=TOLERANCE):
     """The same for ``function(prediction) -> (losses, dprediction)``, gradient of the losses' sum."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(direction_seed)
     direction = rng.standard_normal(prediction.shape)
     losses, gradient = function(prediction)
     before, _ = function(prediction - step * direction)

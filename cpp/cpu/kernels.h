@@ -5,7 +5,9 @@
 // X(name, Struct): cpp/cpu/<name>.cpp defines `extern const Struct name_kernels` in namespace
 // fastseq::FASTSEQ_TARGET, constant-initialised; cpp/cpu/<name>_kernels.h declares Struct in namespace
 // fastseq.
-#define FASTSEQ_KERNEL_FAMILIES(X) X(peak, PeakKernels) X(rnn, RnnKernels)
+#define FASTSEQ_KERNEL_FAMILIES(X) \
+  X(dense, DenseKernels)           \
+  X(optimizer, OptimizerKernels) X(peak, PeakKernels) X(rnn, RnnKernels) X(rowwise, RowwiseKernels)
 
 namespace fastseq {
 

@@ -17,7 +17,12 @@ PYBIND11_MODULE(_core, m) {
     }
   });
 
+  fastseq::bind_activation(m);
+  fastseq::bind_dense(m);
+  fastseq::bind_gather(m);
   fastseq::bind_info(m);
+  fastseq::bind_loss(m);
+  fastseq::bind_optimizer(m);
   fastseq::bind_rnn(m);
   fastseq::bind_probe(m);
 }

@@ -1,5 +1,6 @@
 """The compiled kernels; every function of cpp/python/bind_*.cpp has its line here."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,86 @@ def set_num_threads(n: int) -> None: ...
 def cpu_quota(root: str = "") -> float: ...
 def has_openmp() -> bool: ...
 def has_cuda() -> bool: ...
+
+# bind_activation.cpp
+def activate(
+    function: str, x: Array, name: str, parameters: tuple[float, float, float] | None = None
+) -> Array: ...
+def activate_backward(
+    function: str, saved: Array, dy: Array, name: str, parameters: tuple[float, float, float] | None = None
+) -> Array: ...
+def is_output_activation(name: str) -> bool: ...
+def softmax(function: str, x: Array, logarithm: bool) -> Array: ...
+def softmax_backward(function: str, y: Array, dy: Array, logarithm: bool) -> Array: ...
+
+# bind_dense.cpp
+def dense_forward(x: Array, kernel: Array, bias: Array | None, activation: str) -> Array: ...
+def dense_backward(
+    x: Array,
+    kernel: Array,
+    y: Array,
+    dy: Array,
+    activation: str,
+    wants_x: bool,
+    dkernel: Array | bool | None,
+    dbias: Array | bool | None,
+) -> tuple[Array | None, Array | None, Array | None]: ...
+
+# bind_loss.cpp
+def loss(
+    function: str,
+    kind: int,
+    prediction: Array,
+    target: Array,
+    labelled: bool,
+    weights: Array | float | None,
+    target_scale: float,
+    target_shift: float,
+    wants_gradient: bool,
+) -> tuple[Array, Array | None]: ...
+def categorical_matches(function: str, prediction: Array, target: Array, labelled: bool) -> Array: ...
+def binary_matches(function: str, prediction: Array, target: Array, threshold: float) -> Array: ...
+
+# bind_gather.cpp
+def gather_rows(function: str, source: Array, indices: Array, out: Array) -> None: ...
+def embedding(ids: Array, table: Array) -> Array: ...
+def embedding_backward(ids: Array, dy: Array, dtable: Array) -> None: ...
+def dropout(function: str, x: Array, rate: float, seed: int) -> Array: ...
+
+# bind_optimizer.cpp
+class ParameterTable:
+    def __init__(self, values: list[Array], gradients: list[Array], decays: list[bool]) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def count(self) -> int: ...
+
+def sgd_step(
+    table: ParameterTable,
+    velocities: Sequence[Array] | None,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
+    clear_gradients: bool,
+) -> None: ...
+def adam_step(
+    table: ParameterTable,
+    m: Sequence[Array],
+    v: Sequence[Array],
+    step: int,
+    learning_rate: float,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    weight_decay: float,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
+    clear_gradients: bool,
+) -> None: ...
 
 # bind_rnn.cpp
 class RnnSaved:

@@ -1,0 +1,76 @@
+// Optimizer steps: every array is read and written once.
+#include "cpu/optimizer_kernels.h"
+#include "cpu/rowwise.h"
+#include "math/optimizers.h"
+
+namespace fastseq {
+namespace FASTSEQ_TARGET {
+
+// What is common to all rules; rule(g, w, at, part) takes a register of gradients and updates one of values.
+template <class T, class Rule>
+FASTSEQ_INLINE void update_values(const UpdateCall<T>& call, std::ptrdiff_t begin, std::ptrdiff_t end,
+                                  Rule rule) {
+  using V = Vec<T>;
+  const V zero(T(0)), scale(call.scale), limit(call.limit), decay(call.decay);
+  const bool decays = call.decay != T(0), clear = call.clear;
+  for (std::ptrdiff_t i = begin; i < end; i += V::lanes) {
+    const std::ptrdiff_t part = end - i;
+    const V g = min(limit, max(-limit, V::load_part(call.gradient + i, part) * scale));
+    V w = V::load_part(call.value + i, part);
+    if (decays) w = w - w * decay;
+    rule(g, w, i, part);
+    w.store_part(call.value + i, part);
+    if (clear) zero.store_part(call.gradient + i, part);
+  }
+}
+
+template <class T>
+void update(const UpdateCall<T>& call, std::ptrdiff_t begin, std::ptrdiff_t end) {
+  using V = Vec<T>;
+  switch (call.rule) {
+    case UpdateRule::sgd: {
+      const SgdSettings<V> s = {call.rate, call.momentum, call.nesterov};
+      return update_values(call, begin, end, [&](V g, V& w, auto, auto) { sgd_step(s, g, w); });
+    }
+    case UpdateRule::momentum: {
+      const SgdSettings<V> s = {call.rate, call.momentum, call.nesterov};
+      return update_values(call, begin, end, [&](V g, V& w, auto i, auto part) {
+        V m = V::load_part(call.slot_1 + i, part);
+        sgd_step(s, g, w, m);
+        m.store_part(call.slot_1 + i, part);
+      });
+    }
+    case UpdateRule::adam: {
+      const AdamSettings<V> s = {call.rate, call.one_minus_beta_1, call.one_minus_beta_2, call.epsilon};
+      return update_values(call, begin, end, [&](V g, V& w, auto i, auto part) {
+        V m = V::load_part(call.slot_1 + i, part), v = V::load_part(call.slot_2 + i, part);
+        adam_step(s, g, w, m, v);
+        m.store_part(call.slot_1 + i, part);
+        v.store_part(call.slot_2 + i, part);
+      });
+    }
+  }
+}
+
+template <class T>
+T square_sum(const T* x, std::ptrdiff_t begin, std::ptrdiff_t end) {
+  using V = Vec<T>;
+  constexpr int chains = 4;
+  V totals[chains] = {T(0), T(0), T(0), T(0)};
+  for (std::ptrdiff_t i = begin; i < end; i += chains * V::lanes)
+#pragma GCC unroll 4
+    for (int k = 0; k < chains; ++k) {
+      const std::ptrdiff_t at = i + k * V::lanes;
+      const V each = V::load_part(x + at, end > at ? end - at : 0);
+      totals[k] += each * each;
+    }
+  return sum((totals[0] + totals[1]) + (totals[2] + totals[3]));
+}
+
+#define FASTSEQ_OPTIMIZER_TABLE(T) {update<T>, square_sum<T>}
+
+extern const OptimizerKernels optimizer_kernels;
+const OptimizerKernels optimizer_kernels = {FASTSEQ_OPTIMIZER_TABLE(float), FASTSEQ_OPTIMIZER_TABLE(double)};
+
+}  // namespace FASTSEQ_TARGET
+}  // namespace fastseq

@@ -1,0 +1,128 @@
+#include "ops/optimizer.h"
+
+#include <cmath>
+#include <limits>
+
+#include "base/workspace.h"
+#include "cpu/kernels.h"
+#include "ops/share.h"
+
+namespace fastseq {
+namespace {
+
+constexpr std::int64_t chunk =
+    8192;  // elements of one variable that one member works on; also a norm's block
+constexpr double element_nanoseconds = 0.6;
+
+std::int64_t chunks_of(const Segment& segment) { return (segment.count + chunk - 1) / chunk; }
+
+template <class T>
+UpdateCall<T> update_call(const Segment& segment, const StepSettings& s, double scale) {
+  UpdateCall<T> call = {};
+  call.rule = s.rule;
+  call.value = static_cast<T*>(segment.value);
+  call.gradient = static_cast<T*>(segment.gradient);
+  call.slot_1 = static_cast<T*>(segment.slot_1);
+  call.slot_2 = static_cast<T*>(segment.slot_2);
+  call.rate = static_cast<T>(s.rate);
+  call.momentum = static_cast<T>(s.momentum);
+  call.one_minus_beta_1 = static_cast<T>(1 - s.beta_1);
+  call.one_minus_beta_2 = static_cast<T>(1 - s.beta_2);
+  call.epsilon = static_cast<T>(s.epsilon);
+  call.nesterov = s.nesterov;
+  call.scale = static_cast<T>(scale);
+  call.limit = s.clipvalue > 0 ? static_cast<T>(s.clipvalue) : std::numeric_limits<T>::infinity();
+  call.decay = segment.decays ? static_cast<T>(s.learning_rate * s.weight_decay) : T(0);
+  call.clear = s.clear_gradients;
+  return call;
+}
+
+// Calls f(segment, first chunk of it among all, begin, end) for the chunks that are this member's.
+template <class F>
+void for_chunks(const std::vector<Segment>& segments, const Share& share, const F& f) {
+  std::int64_t first = 0;
+  for (const Segment& segment : segments) {
+    const std::int64_t count = chunks_of(segment);
+    for (std::int64_t k = std::max(first, share.begin); k < std::min(first + count, share.end); ++k) {
+      const std::int64_t begin = (k - first) * chunk;
+      f(segment, k, begin, std::min(segment.count, begin + chunk));
+    }
+    first += count;
+  }
+}
+
+// 1, or what makes a gradient of this norm no longer than `limit`; NaN for a norm of NaN.
+double shrink(double squares, double limit) {
+  const double norm = std::sqrt(squares);
+  return norm <= limit ? 1 : limit / norm;
+}
+
+class Step {
+ public:
+  Step(const std::vector<Segment>& segments, const StepSettings& settings, double* squares)
+      : segments_(segments), settings_(settings), table_(*kernels().optimizer), squares_(squares) {
+    for (const Segment& segment : segments) chunks_ += chunks_of(segment);
+  }
+
+  std::int64_t chunks() const { return chunks_; }
+
+  void run(const Team& team) const noexcept {
+    const Share share = share_of(chunks_, 1, team);
+    if (squares_ != nullptr) {
+      for_chunks(segments_, share, [&](const Segment& segment, auto k, auto begin, auto end) {
+        squares_[k] = segment.is_float64
+                          ? table_.f64.square_sum(static_cast<double*>(segment.gradient), begin, end)
+                          : static_cast<double>(
+                                table_.f32.square_sum(static_cast<float*>(segment.gradient), begin, end));
+      });
+      team.meet(team.meeting);
+    }
+    const double all = settings_.global_clipnorm > 0 ? shrink(sum(0, chunks_), settings_.global_clipnorm) : 1;
+    for_chunks(segments_, share, [&](const Segment& segment, auto k, auto begin, auto end) {
+      double scale = all;
+      if (settings_.clipnorm > 0) {
+        const std::int64_t first = k - begin / chunk;
+        scale = shrink(sum(first, first + chunks_of(segment)), settings_.clipnorm);
+      }
+      if (segment.is_float64) {
+        table_.f64.update(update_call<double>(segment, settings_, scale), begin, end);
+      } else {
+        table_.f32.update(update_call<float>(segment, settings_, scale), begin, end);
+      }
+    });
+  }
+
+ private:
+  double sum(std::int64_t begin, std::int64_t end) const {
+    double total = 0;
+    for (std::int64_t k = begin; k < end; ++k) total += squares_[k];
+    return total;
+  }
+
+  const std::vector<Segment>& segments_;
+  const StepSettings& settings_;
+  const OptimizerKernels& table_;
+  double* squares_;  // of each chunk, where a norm is wanted
+  std::int64_t chunks_ = 0;
+};
+
+}  // namespace
+
+void optimizer_step(const std::vector<Segment>& segments, const StepSettings& settings) {
+  std::int64_t chunks = 0, elements = 0;
+  for (const Segment& segment : segments) {
+    chunks += chunks_of(segment);
+    elements += segment.count;
+  }
+  Arena arena;
+  double* squares = nullptr;
+  if (settings.clipnorm > 0 || settings.global_clipnorm > 0) {
+    arena = Arena::borrow(Arena::room<double>(static_cast<std::size_t>(chunks)));
+    squares = arena.take<double>(static_cast<std::size_t>(chunks));
+  }
+  const Step step(segments, settings, squares);
+  run_team(members_for(element_nanoseconds * static_cast<double>(elements)),
+           [&](const Team& team) noexcept { step.run(team); });
+}
+
+}  // namespace fastseq

@@ -1,0 +1,177 @@
+// The table of a model's parameters, and optimizer steps over all of it.
+#include "ops/optimizer.h"
+
+#include <pybind11/stl.h>
+
+#include <cmath>
+
+#include "python/arrays.h"
+#include "python/bind.h"
+
+namespace fastseq {
+namespace {
+
+std::string entry(const char* list, std::size_t k) {
+  return std::string(list) + "[" + std::to_string(k) + "]";
+}
+
+void* data_of(const char* function, const std::string& argument, const py::array& a, bool is_float64) {
+  if (is_float64) return writable_elements<double>(function, argument.c_str(), a);
+  return writable_elements<float>(function, argument.c_str(), a);
+}
+
+// Values and gradients of every parameter; holds references, so the memory outlives the table.
+class ParameterTable {
+ public:
+  ParameterTable(std::vector<py::array> values, std::vector<py::array> gradients,
+                 const std::vector<bool>& decays)
+      : values_(std::move(values)), gradients_(std::move(gradients)) {
+    constexpr const char* function = "ParameterTable";
+    for (std::size_t k = 0; k < values_.size(); ++k) {
+      const std::string value = entry("values", k), gradient = entry("gradients", k);
+      with_float_type(function, value.c_str(), values_[k], [&](auto zero) {
+        constexpr bool is_float64 = sizeof(zero) == sizeof(double);
+        check_same_shape(function, gradient.c_str(), gradients_[k], value.c_str(), values_[k]);
+        segments_.push_back({is_float64, values_[k].size(), decays[k],
+                             data_of(function, value, values_[k], is_float64),
+                             data_of(function, gradient, gradients_[k], is_float64), nullptr, nullptr});
+      });
+    }
+  }
+
+  std::size_t size() const { return values_.size(); }
+
+  std::int64_t count() const {
+    std::int64_t total = 0;
+    for (const Segment& segment : segments_) total += segment.count;
+    return total;
+  }
+
+  // Fills in one slot of every segment from a sequence of arrays.
+  void fill(const char* function, const char* name, const py::object& slot, std::vector<Segment>& segments,
+            void* Segment::* member) const {
+    const auto arrays = py::cast<py::sequence>(slot);
+    check_value(
+        arrays.size() == size(), function, name,
+        [&] { return "have one array for each of " + std::to_string(size()) + " parameters"; },
+        arrays.size());
+    for (std::size_t k = 0; k < size(); ++k) {
+      const py::object item = arrays[k];
+      const std::string argument = entry(name, k);
+      check_type(py::isinstance<py::array>(item), function, argument.c_str(), "be an array",
+                 [&] { return std::string(py::str(py::type::of(item).attr("__name__"))); });
+      const auto array = py::reinterpret_borrow<py::array>(item);
+      segments[k].*member = data_of(function, argument, array, segments[k].is_float64);
+      check_same_shape(function, argument.c_str(), array, "its parameter", values_[k]);
+    }
+  }
+
+  const std::vector<Segment>& segments() const { return segments_; }
+
+ private:
+  std::vector<py::array> values_, gradients_;
+  std::vector<Segment> segments_;
+};
+
+// What sgd_step and adam_step have in common.
+struct Common {
+  double learning_rate, weight_decay;
+  std::optional<double> clipnorm, clipvalue, global_clipnorm;
+  bool clear_gradients;
+};
+
+double limit(const char* function, const char* name, const std::optional<double>& value) {
+  if (!value) return 0;
+  check_value(*value > 0, function, name, "be more than 0", *value);
+  return *value;
+}
+
+StepSettings settings_of(const char* function, UpdateRule rule, const Common& common) {
+  check_value(
+      common.clipnorm.has_value() + common.clipvalue.has_value() + common.global_clipnorm.has_value() <= 1,
+      function, "clipping", "be one of clipnorm, clipvalue, global_clipnorm", "several");
+  check_value(std::isfinite(common.learning_rate), function, "learning_rate", "be finite",
+              common.learning_rate);
+  StepSettings settings = {};
+  settings.rule = rule;
+  settings.learning_rate = settings.rate = common.learning_rate;
+  settings.weight_decay = common.weight_decay;
+  settings.clipnorm = limit(function, "clipnorm", common.clipnorm);
+  settings.clipvalue = limit(function, "clipvalue", common.clipvalue);
+  settings.global_clipnorm = limit(function, "global_clipnorm", common.global_clipnorm);
+  settings.clear_gradients = common.clear_gradients;
+  return settings;
+}
+
+void run(const ParameterTable& table, const std::vector<Segment>& segments, const StepSettings& settings) {
+  const GilDropped dropped(static_cast<double>(table.count()));
+  optimizer_step(segments, settings);
+}
+
+void bind_sgd_step(const ParameterTable& table, const py::object& velocities, double momentum, bool nesterov,
+                   const Common& common) {
+  constexpr const char* function = "sgd_step";
+  StepSettings settings =
+      settings_of(function, velocities.is_none() ? UpdateRule::sgd : UpdateRule::momentum, common);
+  check_value(momentum >= 0 && momentum <= 1, function, "momentum", "be in [0, 1]", momentum);
+  check_value(momentum == 0 || !velocities.is_none(), function, "velocities",
+              "be given where there is momentum", "None");
+  std::vector<Segment> segments = table.segments();
+  if (!velocities.is_none()) table.fill(function, "velocities", velocities, segments, &Segment::slot_1);
+  settings.momentum = momentum;
+  settings.nesterov = nesterov;
+  run(table, segments, settings);
+}
+
+void bind_adam_step(const ParameterTable& table, const py::object& m, const py::object& v, std::int64_t step,
+                    double beta_1, double beta_2, double epsilon, const Common& common) {
+  constexpr const char* function = "adam_step";
+  StepSettings settings = settings_of(function, UpdateRule::adam, common);
+  check_value(step >= 1, function, "step", "be at least 1", step);
+  check_value(beta_1 >= 0 && beta_1 < 1, function, "beta_1", "be in [0, 1)", beta_1);
+  check_value(beta_2 >= 0 && beta_2 < 1, function, "beta_2", "be in [0, 1)", beta_2);
+  std::vector<Segment> segments = table.segments();
+  table.fill(function, "m", m, segments, &Segment::slot_1);
+  table.fill(function, "v", v, segments, &Segment::slot_2);
+  const auto n = static_cast<double>(step);
+  settings.rate = common.learning_rate * std::sqrt(1 - std::pow(beta_2, n)) / (1 - std::pow(beta_1, n));
+  settings.beta_1 = beta_1;
+  settings.beta_2 = beta_2;
+  settings.epsilon = epsilon;
+  run(table, segments, settings);
+}
+
+}  // namespace
+
+void bind_optimizer(py::module_& m) {
+  using Limit = std::optional<double>;
+  py::class_<ParameterTable>(m, "ParameterTable")
+      .def(py::init<std::vector<py::array>, std::vector<py::array>, const std::vector<bool>&>(),
+           py::arg("values"), py::arg("gradients"), py::arg("decays"))
+      .def("__len__", &ParameterTable::size)
+      .def_property_readonly("count", &ParameterTable::count, "Numbers in all parameters together.");
+  m.def(
+      "sgd_step",
+      [](const ParameterTable& table, const py::object& velocities, double learning_rate, double momentum,
+         bool nesterov, double weight_decay, Limit clipnorm, Limit clipvalue, Limit global_clipnorm,
+         bool clear_gradients) {
+        bind_sgd_step(table, velocities, momentum, nesterov,
+                      {learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, clear_gradients});
+      },
+      py::arg("table"), py::arg("velocities"), py::arg("learning_rate"), py::arg("momentum"),
+      py::arg("nesterov"), py::arg("weight_decay"), py::arg("clipnorm"), py::arg("clipvalue"),
+      py::arg("global_clipnorm"), py::arg("clear_gradients"));
+  m.def(
+      "adam_step",
+      [](const ParameterTable& table, const py::object& first, const py::object& second, std::int64_t step,
+         double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
+         Limit clipnorm, Limit clipvalue, Limit global_clipnorm, bool clear_gradients) {
+        bind_adam_step(table, first, second, step, beta_1, beta_2, epsilon,
+                       {learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, clear_gradients});
+      },
+      py::arg("table"), py::arg("m"), py::arg("v"), py::arg("step"), py::arg("learning_rate"),
+      py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"), py::arg("weight_decay"), py::arg("clipnorm"),
+      py::arg("clipvalue"), py::arg("global_clipnorm"), py::arg("clear_gradients"));
+}
+
+}  // namespace fastseq
