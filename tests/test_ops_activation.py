@@ -5,8 +5,7 @@ import pytest
 import reference
 from gradcheck import check_gradients
 
-from fastseq import _core, set_num_threads
-from fastseq.ops import activation as ops
+from fastseq import _core, ops, set_num_threads
 
 TOLERANCE = {np.float32: 2e-6, np.float64: 1e-14}
 OF_OUTPUT = [

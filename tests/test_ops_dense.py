@@ -6,7 +6,7 @@ import reference
 from gradcheck import check_gradients
 
 from fastseq import _core, set_num_threads
-from fastseq.ops.dense import dense_backward, dense_forward
+from fastseq.ops import dense_backward, dense_forward
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
 

@@ -5,8 +5,7 @@ import pytest
 import reference
 from gradcheck import check_gradients
 
-from fastseq import set_num_threads
-from fastseq.ops import gather as ops
+from fastseq import ops, set_num_threads
 
 SOURCES = [np.bool_, np.uint8, np.int32, np.int64, np.float32, np.float64]
 

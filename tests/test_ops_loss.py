@@ -5,8 +5,7 @@ import pytest
 import reference
 from gradcheck import check_loss_gradient
 
-from fastseq import _core, set_num_threads
-from fastseq.ops import loss as ops
+from fastseq import _core, ops, set_num_threads
 
 TOLERANCE = {np.float32: 5e-6, np.float64: 1e-13}
 INF = float("inf")

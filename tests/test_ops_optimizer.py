@@ -5,7 +5,7 @@ import pytest
 import reference
 
 from fastseq import _core, set_num_threads
-from fastseq.ops.optimizer import ParameterTable, adam_step, sgd_step
+from fastseq.ops import ParameterTable, adam_step, sgd_step
 
 TOLERANCE = {np.float32: 3e-6, np.float64: 1e-13}
 CLIPS = [{}, {"clipnorm": 0.5}, {"clipvalue": 0.3}, {"global_clipnorm": 0.5}, {"clipnorm": 1e6}]

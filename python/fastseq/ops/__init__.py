@@ -1,1 +1,19 @@
-"""Operations on arrays: each has a forward and a backward."""
+"""Operations on arrays.
+
+Each differentiable operation ``x`` has
+
+- ``x_forward(inputs..., *, options..., training=True) -> (outputs..., saved)``; ``saved`` is None when
+  ``training`` is False;
+- ``x_backward(saved, doutputs..., wanted=(names...), into=None, keep=False)``: the gradients by name.
+  Gradients of inputs are new arrays. A gradient named in ``into`` is added to the array given there.
+  ``saved`` is used up: a second call is a RuntimeError unless the first was asked to ``keep`` it.
+
+Losses give value and gradient in one call: ``loss(prediction, target, weights)``.
+"""
+
+from fastseq.ops.activation import *  # noqa: F403
+from fastseq.ops.dense import *  # noqa: F403
+from fastseq.ops.gather import *  # noqa: F403
+from fastseq.ops.loss import *  # noqa: F403
+from fastseq.ops.optimizer import *  # noqa: F403
+from fastseq.ops.rnn import *  # noqa: F403
