@@ -68,9 +68,11 @@ def test_members_wake_after_sleeping():
         assert len(members(2)) == 2
 
 
-def test_meetings_hold_everyone():
-    fastseq.set_num_threads(3)
-    assert _core.time_team(3, 200, meetings=50) > 0
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_meetings_hold_everyone(n):
+    fastseq.set_num_threads(n)
+    for meetings in (1, 2, 1000):
+        assert _core.probe_meetings(n, meetings) == 0
 
 
 def test_negative_number_of_threads():

@@ -2,6 +2,7 @@
 // fast.
 #include <pybind11/stl.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <tuple>
@@ -32,14 +33,26 @@ std::vector<MemberSeen> probe_team(int wanted) {
   int count = 0;
   run_team(wanted, [&](const Team& team) noexcept {
     if (team.index == 0) count = team.count;
-    // Two meetings: a member that came too early or too late would be missed by the others.
-    team.meet(team.meeting);
     seen[team.index] = {team.index, team.count, reinterpret_cast<std::uintptr_t>(&thread_mark),
                         FloatMode::read()};
-    team.meet(team.meeting);
   });
   seen.resize(static_cast<std::size_t>(count));
   return seen;
+}
+
+// How often, in `meetings` meetings, a member came out of one that another had not come into.
+int probe_meetings(int wanted, int meetings) {
+  check_value(wanted >= 1, "probe_meetings", "wanted", "be at least 1", wanted);
+  std::vector<std::atomic<int>> came(static_cast<std::size_t>(wanted));
+  std::atomic<int> failures{0};
+  run_team(wanted, [&](const Team& team) noexcept {
+    for (int i = 1; i <= meetings; ++i) {
+      came[team.index] = i;
+      team.meet(team.meeting);
+      for (int other = 0; other < team.count; ++other) failures += came[other] < i || came[other] > i + 1;
+    }
+  });
+  return failures;
 }
 
 // Seconds for `calls` calls in which every member works for `work` seconds and meets the others `meetings`
@@ -78,6 +91,7 @@ void bind_probe(py::module_& m) {
   const py::call_guard<py::gil_scoped_release> no_gil;
   m.def("probe_team", &probe_team, py::arg("wanted"), no_gil,
         "Per member: index, count, thread, floating-point mode.");
+  m.def("probe_meetings", &probe_meetings, py::arg("wanted"), py::arg("meetings"), no_gil);
   m.def("time_team", &time_team, py::arg("wanted"), py::arg("calls"), py::arg("meetings") = 0,
         py::arg("work") = 0.0, no_gil);
   m.def("fma_peak", &fma_peak, py::arg("threads"), no_gil,
