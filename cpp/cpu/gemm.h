@@ -53,8 +53,12 @@ constexpr int tile_rows(int vectors) {
                                            : 8);
 }
 
-// Columns of the widest efficient tile when the caller is free to choose.
-constexpr int wide_vectors = registers == 32 ? 4 : 2;
+// Columns of the best tile when the caller is free to choose: with 16 registers, 4 x 3 loads least per
+// product.
+constexpr int wide_vectors = registers == 32 ? 4 : 3;
+
+// What one pass over rows reads of B at most: it stays in the first level of cache while all rows use it.
+constexpr std::ptrdiff_t pass_bytes = FASTSEQ_VECTOR_BYTES == 64 ? 24576 : 16384;
 
 // Standalone and not inlined: GCC then keeps the sums in registers.
 template <class T, int Rows, int Vectors, bool Transposed>
@@ -79,14 +83,28 @@ __attribute__((noinline)) void product_tile(const Product<T>& p, std::ptrdiff_t 
   for (std::ptrdiff_t block = 0; block < p.blocks; ++block) {
     const T* a = Transposed ? p.a + first_row : p.a + first_row * a_row + block * p.a_block;
     for (std::ptrdiff_t k = p.depth; k > 0; --k) {
-      Native row_of_b[Vectors];
+      // Every load counts: as few registers of B as can be wait while all of A's are in use, or the other way
+      // round.
+      if constexpr (Vectors > Rows) {
+        Native column_of_a[Rows];
 #pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v) row_of_b[v] = V::load(b + v * L).v;
+        for (int r = 0; r < Rows; ++r) column_of_a[r] = V::broadcast(Transposed ? a[r] : a[r * a_row]);
 #pragma GCC unroll 16
-      for (int r = 0; r < Rows; ++r) {
-        const Native broadcast = V::broadcast(Transposed ? a[r] : a[r * a_row]);
+        for (int v = 0; v < Vectors; ++v) {
+          const Native part_of_b = V::load(b + v * L).v;
 #pragma GCC unroll 16
-        for (int v = 0; v < Vectors; ++v) sums[r * Vectors + v] += broadcast * row_of_b[v];
+          for (int r = 0; r < Rows; ++r) sums[r * Vectors + v] += column_of_a[r] * part_of_b;
+        }
+      } else {
+        Native row_of_b[Vectors];
+#pragma GCC unroll 16
+        for (int v = 0; v < Vectors; ++v) row_of_b[v] = V::load(b + v * L).v;
+#pragma GCC unroll 16
+        for (int r = 0; r < Rows; ++r) {
+          const Native broadcast = V::broadcast(Transposed ? a[r] : a[r * a_row]);
+#pragma GCC unroll 16
+          for (int v = 0; v < Vectors; ++v) sums[r * Vectors + v] += broadcast * row_of_b[v];
+        }
       }
       a += Transposed ? a_row : 1;
       b += b_row;
@@ -120,9 +138,8 @@ void product_rows(const Product<T>& p) {
   }
 }
 
-// C = init + A B for 1 to 4 registers of columns.
 template <class T>
-void product(const Product<T>& p, int vectors) {
+void product_pass(const Product<T>& p, int vectors) {
   if (p.a_transposed) {
     switch (vectors) {
       case 1:
@@ -144,6 +161,31 @@ void product(const Product<T>& p, int vectors) {
       return product_rows<T, 3, false>(p);
     default:
       return product_rows<T, 4, false>(p);
+  }
+}
+
+// C = init + A B for 1 to 4 registers of columns. Many rows and a long k go in passes over k, each adding to
+// the last.
+template <class T>
+void product(Product<T> p, int vectors) {
+  const std::ptrdiff_t most = pass_bytes / (vectors * FASTSEQ_VECTOR_BYTES);
+  const std::ptrdiff_t depth = p.depth;
+  if (p.blocks * depth <= most || p.rows <= 2 * tile_rows(vectors)) return product_pass(p, vectors);
+  const std::ptrdiff_t all_blocks = p.blocks;
+  const std::ptrdiff_t block_step = depth < most ? most / depth : 1;
+  for (std::ptrdiff_t block = 0; block < all_blocks; block += block_step) {
+    p.blocks = block + block_step < all_blocks ? block_step : all_blocks - block;
+    const T* a = p.a;
+    for (std::ptrdiff_t k = 0; k < depth; k += most) {
+      p.depth = depth - k < most ? depth - k : most;
+      product_pass(p, vectors);
+      p.a += p.a_transposed ? p.depth * p.a_row : p.depth;
+      p.b += p.depth * p.blocks * p.b_row;
+      p.init = p.c;
+      p.init_row = p.c_row;
+      p.init_vector = p.c_vector;
+    }
+    p.a = a + p.blocks * p.a_block;
   }
 }
 

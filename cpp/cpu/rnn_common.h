@@ -35,7 +35,9 @@ struct Share {
   static constexpr int open_at = layout.open_first * width;
   static constexpr int close_at = layout.close_first * width;
   // Panels change hands only at whole groups of the widest tile's columns.
-  static constexpr int panel_unit = wide_vectors > layout.width ? wide_vectors / layout.width : 1;
+  static constexpr int panel_unit = wide_vectors % layout.width == 0   ? wide_vectors / layout.width
+                                    : layout.width % wide_vectors == 0 ? 1
+                                                                       : wide_vectors;
 
   const RnnCall<T>& call;
   const RnnFrames& frames;
@@ -121,12 +123,13 @@ struct Share {
   }
 };
 
-// Products of more than four registers of columns go in tiles of at most four.
+// Products of more than four registers of columns go in tiles of three or four.
 template <class T>
 FASTSEQ_INLINE void product_wide(Product<T> p, int vectors) {
   constexpr int L = Vec<T>::lanes;
+  const int most = vectors % 3 == 0 ? 3 : 4;
   while (vectors > 0) {
-    const int now = vectors > 4 ? (vectors == 6 || vectors == 5 ? 3 : 4) : vectors;
+    const int now = vectors < most ? vectors : most;
     product(p, now);
     p.b += now * L;
     if (p.init) p.init += now * p.init_vector;
