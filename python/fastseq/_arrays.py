@@ -6,14 +6,16 @@ with anything else; an array that is already right comes back itself, untouched 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+
+if TYPE_CHECKING:  # importing numpy.typing takes as long as half of this package
+    from numpy.typing import DTypeLike
 
 __all__ = ["DATA_TYPES", "Array", "boolean", "column", "describe", "floating", "integer", "message", "number"]
 
-Array = NDArray[Any]
+Array = np.ndarray[Any, np.dtype[Any]]
 
 FLOAT32 = np.dtype(np.float32)
 FLOAT64 = np.dtype(np.float64)
@@ -123,9 +125,7 @@ def integer(value: Any, function: str, argument: str, *, ndim: int | None = None
     return _laid_out(array, INT32 if array.dtype in (INT32, BOOL) else INT64)
 
 
-def boolean(
-    value: Any, function: str, argument: str, *, shape: tuple[int, ...] | None = None
-) -> NDArray[np.bool_]:
+def boolean(value: Any, function: str, argument: str, *, shape: tuple[int, ...] | None = None) -> Array:
     """A mask: bools, or numbers of which 0 means False.
 
     Raises:

@@ -8,7 +8,7 @@ from fastseq._arrays import number
 
 __all__ = ["draw_seed", "generator", "set_seed"]
 
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None  # made when first asked for: numpy.random is slow to import
 
 
 def set_seed(seed: int) -> None:
@@ -28,9 +28,12 @@ def set_seed(seed: int) -> None:
 
 def generator() -> np.random.Generator:
     """The generator that everything random draws from unless it was given a seed of its own."""
+    global _generator
+    if _generator is None:
+        _generator = np.random.default_rng()
     return _generator
 
 
 def draw_seed() -> int:
     """A fresh 63-bit seed for a generator or a counter that will live on its own."""
-    return int(_generator.integers(1 << 63))
+    return int(generator().integers(1 << 63))

@@ -45,7 +45,8 @@ class Variable:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.value.shape
+        shape: tuple[int, ...] = self.value.shape
+        return shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -54,7 +55,7 @@ class Variable:
 
     def numpy(self) -> Array:
         """A copy of the value."""
-        return self.value.copy()
+        return np.array(self.value)
 
     def assign(self, value: Any) -> None:
         """Overwrites the value in place.
