@@ -1,0 +1,472 @@
+"""Operations that move or combine arrays: shapes, slices, joins, sums and masks.
+
+They are memory traffic, not arithmetic, so numpy does them. Each takes arrays (and runs at once) or
+Symbols (and adds a node). ``x_forward`` and ``x_backward`` follow the rules of ``fastseq.ops``;
+gradients of most of them share memory with what came in, so nobody may write into them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastseq._arrays import Array, describe, message
+from fastseq._symbol import Op, Shape, Symbol, apply, operators
+
+__all__ = [
+    "add",
+    "any_not_equal",
+    "average",
+    "concatenate",
+    "fold_steps",
+    "getitem",
+    "identity",
+    "masked",
+    "maximum",
+    "multiply",
+    "not_equal",
+    "repeat",
+    "reshape",
+    "reverse",
+    "subtract",
+    "transpose",
+    "unfold_steps",
+]
+
+_X = namedtuple("_X", "x")
+_Pair = namedtuple("_Pair", "a b")
+
+
+def _shape_of(value: Any) -> Shape:
+    shape: Shape = value.shape if hasattr(value, "shape") else np.shape(value)
+    return shape
+
+
+def _dtype_of(value: Any) -> Any:
+    return value.dtype if hasattr(value, "dtype") else None
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def _identity_forward(x: Array, *, training: bool) -> tuple[Any, ...]:
+    return x, None
+
+
+def _identity_backward(saved: Any, dy: Array, **_: Any) -> _X:
+    return _X(dy)
+
+
+def _same(x: Any, **_: Any) -> tuple[tuple[Shape, Any], ...]:
+    return ((x.shape, x.dtype),)
+
+
+IDENTITY = Op("identity", ("x",), _identity_forward, _same, _identity_backward, ("x",), fresh=False)
+
+
+def identity(x: Any) -> Any:
+    """``x`` under another name; a plan leaves it out."""
+    return apply(IDENTITY, (x,), {})
+
+
+# --- reshape, transpose, reverse, repeat ----------------------------------------------------------
+
+
+def _reshape_forward(x: Array, *, shape: tuple[int, ...], training: bool) -> tuple[Any, ...]:
+    return x.reshape((x.shape[0], *shape) if x.size else _empty_shape(x.shape, shape)), x.shape
+
+
+def _empty_shape(source: tuple[int, ...], target: tuple[int, ...]) -> tuple[int, ...]:
+    """numpy cannot infer -1 for an empty array; the row's size says what it is."""
+    known = math.prod(n for n in target if n >= 0)
+    row = math.prod(source[1:])
+    return (source[0], *(n if n >= 0 else row // max(known, 1) for n in target))
+
+
+def _reshape_backward(saved: tuple[int, ...], dy: Array, **_: Any) -> _X:
+    return _X(dy.reshape(saved))
+
+
+def _reshape_infer(x: Any, *, shape: tuple[int, ...]) -> tuple[tuple[Shape, Any], ...]:
+    row = x.shape[1:]
+    size = None if None in row else math.prod(row)
+    known = math.prod(n for n in shape if n >= 0)
+    fits = size is None or (size == known if -1 not in shape else known > 0 and size % known == 0)
+    if not fits or shape.count(-1) > 1:
+        rule = f"have as many elements per row as shape {shape}"
+        raise ValueError(message("reshape", "x", rule, f"shape {x.shape}"))
+    filled = tuple(n if n >= 0 else (None if size is None else size // known) for n in shape)
+    return (((x.shape[0], *filled), x.dtype),)
+
+
+RESHAPE = Op("reshape", ("x",), _reshape_forward, _reshape_infer, _reshape_backward, ("x",), fresh=False)
+
+
+def reshape(x: Any, shape: Sequence[int]) -> Any:
+    """Each row of ``x``, (batch, ...), in another shape.
+
+    Args:
+        x: (batch, ...).
+        shape: The row's new shape, without the batch; one entry may be -1.
+    Raises:
+        ValueError: The row does not have that many elements.
+    """
+    if not isinstance(x, Symbol):
+        _reshape_infer(x, shape=tuple(shape))
+    return apply(RESHAPE, (x,), {"shape": tuple(int(n) for n in shape)})
+
+
+def _transpose_forward(x: Array, *, axes: tuple[int, ...], training: bool) -> tuple[Any, ...]:
+    return np.ascontiguousarray(x.transpose(axes)), axes
+
+
+def _transpose_backward(saved: tuple[int, ...], dy: Array, **_: Any) -> _X:
+    return _X(np.ascontiguousarray(dy.transpose(np.argsort(saved))))
+
+
+def _transpose_infer(x: Any, *, axes: tuple[int, ...]) -> tuple[tuple[Shape, Any], ...]:
+    return ((tuple(x.shape[axis] for axis in axes), x.dtype),)
+
+
+TRANSPOSE = Op("transpose", ("x",), _transpose_forward, _transpose_infer, _transpose_backward, ("x",))
+
+
+def transpose(x: Any, axes: Sequence[int]) -> Any:
+    """``x`` with its axes in the order ``axes``, contiguous.
+
+    Raises:
+        ValueError: ``axes`` is not an order of x's axes.
+    """
+    if sorted(axes) != list(range(len(x.shape))):
+        rule = f"be an order of the axes 0 to {len(x.shape) - 1}"
+        raise ValueError(message("transpose", "axes", rule, str(tuple(axes))))
+    return apply(TRANSPOSE, (x,), {"axes": tuple(int(axis) for axis in axes)})
+
+
+def _reverse_forward(x: Array, *, training: bool) -> tuple[Any, ...]:
+    return np.ascontiguousarray(x[:, ::-1]), None
+
+
+def _reverse_backward(saved: Any, dy: Array, **_: Any) -> _X:
+    return _X(np.ascontiguousarray(dy[:, ::-1]))
+
+
+REVERSE = Op("reverse", ("x",), _reverse_forward, _same, _reverse_backward, ("x",))
+
+
+def reverse(x: Any) -> Any:
+    """(batch, steps, ...) with its steps from last to first."""
+    return apply(REVERSE, (x,), {})
+
+
+def _repeat_forward(x: Array, *, n: int, training: bool) -> tuple[Any, ...]:
+    return np.repeat(x[:, None], n, axis=1), None
+
+
+def _repeat_backward(saved: Any, dy: Array, **_: Any) -> _X:
+    return _X(dy.sum(axis=1))
+
+
+def _repeat_infer(x: Any, *, n: int) -> tuple[tuple[Shape, Any], ...]:
+    return (((x.shape[0], n, *x.shape[1:]), x.dtype),)
+
+
+REPEAT = Op("repeat", ("x",), _repeat_forward, _repeat_infer, _repeat_backward, ("x",))
+
+
+def repeat(x: Any, n: int) -> Any:
+    """(batch, features) at each of ``n`` steps: (batch, n, features)."""
+    return apply(REPEAT, (x,), {"n": int(n)})
+
+
+# --- steps folded into the batch ------------------------------------------------------------------
+
+
+def _fold_forward(x: Array, *, training: bool) -> tuple[Any, ...]:
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]), x.shape
+
+
+FOLD_STEPS = Op(
+    "fold_steps",
+    ("x",),
+    _fold_forward,
+    lambda x: (((None, *x.shape[2:]), x.dtype),),
+    _reshape_backward,
+    ("x",),
+    fresh=False,
+)
+
+
+def fold_steps(x: Any) -> Any:
+    """(batch, steps, ...) as (batch * steps, ...)."""
+    return apply(FOLD_STEPS, (x,), {})
+
+
+def _unfold_forward(x: Array, like: Array, *, training: bool) -> tuple[Any, ...]:
+    return x.reshape(*like.shape[:2], *x.shape[1:]), x.shape
+
+
+UNFOLD_STEPS = Op(
+    "unfold_steps",
+    ("x", "like"),
+    _unfold_forward,
+    lambda x, like: (((*like.shape[:2], *x.shape[1:]), x.dtype),),
+    _reshape_backward,
+    ("x",),
+    fresh=False,
+)
+
+
+def unfold_steps(x: Any, like: Any) -> Any:
+    """(batch * steps, ...) as (batch, steps, ...), with the batch and steps of ``like``."""
+    return apply(UNFOLD_STEPS, (x, like), {})
+
+
+# --- slices ---------------------------------------------------------------------------------------
+
+
+def _getitem_forward(x: Array, *, key: Any, training: bool) -> tuple[Any, ...]:
+    return np.ascontiguousarray(x[key]), (x.shape, key)
+
+
+def _getitem_backward(saved: Any, dy: Array, **_: Any) -> _X:
+    shape, key = saved
+    dx = np.zeros(shape, dy.dtype)
+    dx[key] = dy  # slices and integers name every element at most once
+    return _X(dx)
+
+
+def _getitem_infer(x: Any, *, key: Any) -> tuple[tuple[Shape, Any], ...]:
+    keys = list(key) if isinstance(key, tuple) else [key]
+    if Ellipsis in keys:
+        at = keys.index(Ellipsis)
+        used = sum(1 for k in keys if k is not None and k is not Ellipsis)
+        keys[at : at + 1] = [slice(None)] * (len(x.shape) - used)
+    axes = list(x.shape)
+    shape: list[int | None] = []
+    for k in keys:
+        if k is None:
+            shape.append(1)
+            continue
+        if not axes or not isinstance(k, (int, np.integer, slice)):
+            rule = f"be slices, integers, None or ... for {len(x.shape)} axes"
+            raise TypeError(message("getitem", "key", rule, repr(key)))
+        size = axes.pop(0)
+        if isinstance(k, slice):
+            whole = k == slice(None)
+            shape.append(size if whole else (None if size is None else len(range(*k.indices(size)))))
+        elif size is not None and not -size <= k < size:
+            raise IndexError(message("getitem", "key", f"be in [{-size}, {size})", str(k)))
+    return (((*shape, *axes), x.dtype),)
+
+
+GETITEM = Op("getitem", ("x",), _getitem_forward, _getitem_infer, _getitem_backward, ("x",))
+
+
+def getitem(x: Any, key: Any) -> Any:
+    """``x[key]`` for slices, integers, ``None`` and ``...``.
+
+    Raises:
+        TypeError: Another kind of key, or more of them than axes.
+        IndexError: An integer beyond a known axis.
+    """
+    if not isinstance(x, Symbol):
+        _getitem_infer(x, key=key)
+    return apply(GETITEM, (x,), {"key": key})
+
+
+# --- sums, products, joins ------------------------------------------------------------------------
+
+
+def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """The gradient of an input that numpy stretched: summed over the stretched axes."""
+    if gradient.shape == shape:
+        return gradient
+    extra = gradient.ndim - len(shape)
+    gradient = gradient.sum(axis=tuple(range(extra))) if extra else gradient
+    stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[axis] != 1)
+    return gradient.sum(axis=stretched, keepdims=True) if stretched else gradient
+
+
+def _pair_infer(a: Any, b: Any) -> tuple[tuple[Shape, Any], ...]:
+    left, right = _shape_of(a), _shape_of(b)
+    width = max(len(left), len(right))
+    shape: list[int | None] = []
+    for m, n in zip(
+        (1,) * (width - len(left)) + tuple(left), (1,) * (width - len(right)) + tuple(right), strict=True
+    ):
+        if m is not None and n is not None and m != n and 1 not in (m, n):
+            raise ValueError(message("arithmetic", "shapes", "match or be 1", f"{left} and {right}"))
+        shape.append(n if m == 1 else m if n == 1 else m if n is None else n)
+    dtypes = [d for d in (_dtype_of(a), _dtype_of(b)) if d is not None]
+    return ((tuple(shape), np.result_type(*dtypes)),)
+
+
+def _add_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
+    return np.add(a, b), (np.shape(a), np.shape(b))
+
+
+def _add_backward(saved: Any, dy: Array, **_: Any) -> _Pair:
+    return _Pair(_unbroadcast(dy, saved[0]), _unbroadcast(dy, saved[1]))
+
+
+def _subtract_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
+    return np.subtract(a, b), (np.shape(a), np.shape(b))
+
+
+def _subtract_backward(saved: Any, dy: Array, *, wanted: Sequence[str], **_: Any) -> _Pair:
+    return _Pair(_unbroadcast(dy, saved[0]), _unbroadcast(-dy, saved[1]) if "b" in wanted else None)
+
+
+def _multiply_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
+    return np.multiply(a, b), (a, b)
+
+
+def _multiply_backward(saved: Any, dy: Array, *, wanted: Sequence[str], **_: Any) -> _Pair:
+    a, b = saved
+    return _Pair(
+        _unbroadcast(dy * b, np.shape(a)) if "a" in wanted else None,
+        _unbroadcast(dy * a, np.shape(b)) if "b" in wanted else None,
+    )
+
+
+def _maximum_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
+    return np.maximum(a, b), (np.greater_equal(a, b) if training else None, np.shape(a), np.shape(b))
+
+
+def _maximum_backward(saved: Any, dy: Array, **_: Any) -> _Pair:
+    first, left, right = saved
+    da = np.where(first, dy, dy.dtype.type(0))
+    return _Pair(_unbroadcast(da, left), _unbroadcast(dy - da, right))
+
+
+_AB = ("a", "b")
+ADD = Op("add", _AB, _add_forward, _pair_infer, _add_backward, _AB, fresh=False)
+SUBTRACT = Op("subtract", _AB, _subtract_forward, _pair_infer, _subtract_backward, _AB, fresh=False)
+MULTIPLY = Op("multiply", _AB, _multiply_forward, _pair_infer, _multiply_backward, _AB, fresh=False)
+MAXIMUM = Op("maximum", _AB, _maximum_forward, _pair_infer, _maximum_backward, _AB, fresh=False)
+
+
+def add(a: Any, b: Any) -> Any:
+    """``a + b``, with numpy's broadcasting."""
+    return apply(ADD, (a, b), {})
+
+
+def subtract(a: Any, b: Any) -> Any:
+    """``a - b``, with numpy's broadcasting."""
+    return apply(SUBTRACT, (a, b), {})
+
+
+def multiply(a: Any, b: Any) -> Any:
+    """``a * b``, with numpy's broadcasting."""
+    return apply(MULTIPLY, (a, b), {})
+
+
+def maximum(a: Any, b: Any) -> Any:
+    """The larger of ``a`` and ``b``, element by element; ties give their gradient to ``a``."""
+    return apply(MAXIMUM, (a, b), {})
+
+
+def average(inputs: Sequence[Any]) -> Any:
+    """The mean of several arrays of one shape."""
+    total = inputs[0]
+    for value in inputs[1:]:
+        total = add(total, value)
+    return multiply(total, 1.0 / len(inputs))
+
+
+def _concatenate_forward(*arrays: Array, axis: int, training: bool) -> tuple[Any, ...]:
+    sizes = [array.shape[axis] for array in arrays]
+    return np.concatenate(arrays, axis=axis), (np.cumsum(sizes)[:-1], axis)
+
+
+def _concatenate_backward(saved: Any, dy: Array, **_: Any) -> list[Array]:
+    at, axis = saved
+    return [np.ascontiguousarray(part) for part in np.split(dy, at, axis=axis)]
+
+
+def _concatenate_infer(*inputs: Any, axis: int) -> tuple[tuple[Shape, Any], ...]:
+    first = inputs[0].shape
+    at = axis % len(first)
+    for other in inputs[1:]:
+        known = [
+            (m, n) for k, (m, n) in enumerate(zip(first, other.shape, strict=False))
+            if k != at and m is not None and n is not None
+        ]  # fmt: skip
+        if len(other.shape) != len(first) or any(m != n for m, n in known):
+            shapes = ", ".join(str(value.shape) for value in inputs)
+            raise ValueError(message("concatenate", "inputs", f"match in all axes but {axis}", shapes))
+    sizes = [value.shape[at] for value in inputs]
+    joined = None if None in sizes else sum(sizes)
+    return (((*first[:at], joined, *first[at + 1 :]), inputs[0].dtype),)
+
+
+def concatenate(inputs: Sequence[Any], axis: int = -1) -> Any:
+    """Arrays joined along ``axis``.
+
+    Raises:
+        ValueError: They differ in another axis.
+    """
+    names = tuple(f"x{k}" for k in range(len(inputs)))
+    gradients: Any = namedtuple("gradients", names)  # type: ignore[misc]
+
+    def backward(saved: Any, dy: Array, **_: Any) -> Any:
+        return gradients(*_concatenate_backward(saved, dy))
+
+    op = Op("concatenate", names, _concatenate_forward, _concatenate_infer, backward, names)
+    return apply(op, tuple(inputs), {"axis": axis})
+
+
+# --- masks ----------------------------------------------------------------------------------------
+
+
+def _not_equal_forward(x: Array, *, value: float, training: bool) -> tuple[Any, ...]:
+    return np.not_equal(x, value), None
+
+
+NOT_EQUAL = Op("not_equal", ("x",), _not_equal_forward, lambda x, value: ((x.shape, np.bool_),))
+
+
+def not_equal(x: Any, value: float) -> Any:
+    """Where ``x`` differs from ``value``: bool, the shape of ``x``."""
+    return apply(NOT_EQUAL, (x,), {"value": value})
+
+
+def _any_not_equal_forward(x: Array, *, value: float, training: bool) -> tuple[Any, ...]:
+    return np.not_equal(x, value).any(axis=-1), None
+
+
+ANY_NOT_EQUAL = Op(
+    "any_not_equal", ("x",), _any_not_equal_forward, lambda x, value: ((x.shape[:-1], np.bool_),)
+)
+
+
+def any_not_equal(x: Any, value: float) -> Any:
+    """Where any feature of a step differs from ``value``: (batch, steps, features) to bool (batch, steps)."""
+    return apply(ANY_NOT_EQUAL, (x,), {"value": value})
+
+
+def _masked_forward(x: Array, mask: Array, *, training: bool) -> tuple[Any, ...]:
+    return np.where(mask[..., None], x, x.dtype.type(0)), mask
+
+
+def _masked_backward(saved: Array, dy: Array, **_: Any) -> _X:
+    return _X(np.where(saved[..., None], dy, dy.dtype.type(0)))
+
+
+MASKED = Op("masked", ("x", "mask"), _masked_forward, lambda x, mask: ((x.shape, x.dtype),),
+            _masked_backward, ("x",))  # fmt: skip
+
+
+def masked(x: Any, mask: Any) -> Any:
+    """(batch, steps, features) with 0 in the steps where ``mask``, (batch, steps), is False."""
+    if _shape_of(mask) != _shape_of(x)[:-1]:
+        raise ValueError(message("masked", "mask", f"have shape {x.shape[:-1]}", describe(mask)))
+    return apply(MASKED, (x, mask), {})
+
+
+operators.update(getitem=getitem, add=add, subtract=subtract, multiply=multiply)
