@@ -1,0 +1,478 @@
+"""Plans: a graph of Symbols made into flat lists of calls, forward and backward, and the flat buffers
+in which weights and their gradients lie.
+
+A plan is made once per (outputs, training) and holds no sizes: it runs on any batch. The steps are
+plain tuples, every array has a numbered slot, and nothing is checked again while it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+
+from fastseq._arrays import Array
+from fastseq._symbol import Node, Op, RandomSeed, Symbol, Variable
+from fastseq.ops import arrays, symbolic
+
+__all__ = ["Head", "Plan", "pack", "segments"]
+
+# --- flat buffers ---------------------------------------------------------------------------------
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest register
+
+
+def _aligned_zeros(size: int, dtype: np.dtype[Any]) -> Array:
+    raw = np.zeros(size * dtype.itemsize + ALIGNMENT, np.uint8)
+    offset = -raw.ctypes.data % ALIGNMENT
+    return raw[offset : offset + size * dtype.itemsize].view(dtype)
+
+
+class _Store:
+    """One flat buffer of values and one of gradients; variables are views at 64-byte steps."""
+
+    def __init__(self, variables: Sequence[Variable], dtype: np.dtype[Any]) -> None:
+        step = ALIGNMENT // dtype.itemsize
+        sizes = [-(-variable.value.size // step) * step for variable in variables]
+        self.values = _aligned_zeros(sum(sizes), dtype)
+        self.gradients = _aligned_zeros(sum(sizes), dtype)
+        begin = 0
+        for variable, size in zip(variables, sizes, strict=True):
+            shape, end = variable.value.shape, begin + variable.value.size
+            view = self.values[begin:end].reshape(shape)
+            view[...] = variable.value
+            variable.value = view
+            variable.gradient = self.gradients[begin:end].reshape(shape)
+            variable.place = (self, begin, begin + size)
+            begin += size
+
+
+def pack(variables: Iterable[Variable]) -> None:
+    """Moves variables into flat buffers, one per dtype, each with a buffer of gradients (all 0).
+
+    Those that have a place already keep it, for good: plans remember where they are.
+    """
+    by_dtype: dict[np.dtype[Any], list[Variable]] = {}
+    for variable in dict.fromkeys(variables):
+        if variable.place is None:
+            by_dtype.setdefault(variable.dtype, []).append(variable)
+    for dtype, group in by_dtype.items():
+        _Store(group, dtype)
+
+
+def segments(variables: Iterable[Variable], merge: bool = True) -> list[tuple[Array, Array]]:
+    """(value, gradient) flat arrays that cover packed ``variables``; neighbours are one segment.
+
+    Args:
+        variables: Packed variables, each counted once.
+        merge: False gives one segment per variable, for settings that differ between them.
+    """
+    spans: list[tuple[_Store, int, int]] = []
+    for variable in dict.fromkeys(variables):
+        assert variable.place is not None
+        store, begin, end = variable.place
+        if merge and spans and spans[-1][0] is store and spans[-1][2] == begin:
+            spans[-1] = (store, spans[-1][1], end)
+        else:
+            spans.append((store, begin, end if merge else begin + variable.value.size))
+    return [(store.values[begin:end], store.gradients[begin:end]) for store, begin, end in spans]
+
+
+# --- from Symbols to instructions -----------------------------------------------------------------
+
+
+class _Instruction:
+    """One call of an operation: numbers of slots in, numbers of slots out."""
+
+    __slots__ = ("inputs", "op", "options", "outputs", "updates")
+
+    def __init__(self, op: Op, inputs: list[int], options: dict[str, Any], outputs: list[int]) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.options = options
+        self.outputs = outputs
+        self.updates: list[tuple[Variable, int]] = []
+
+
+class Head:
+    """A loss on one output of a plan.
+
+    Attributes:
+        output: The Symbol that is compared with the target.
+        loss: ``loss(prediction, target, weights, mask, from_logits, want_gradient)`` -> (a number,
+            its gradient with respect to the prediction, or None); see ``losses.Loss.measure``.
+        absorbs: The activation ("softmax" or "sigmoid") this loss can take in, or None.
+        keep: Whether the output's own values are needed besides (for metrics).
+    """
+
+    def __init__(
+        self, output: Symbol, loss: Callable[..., Any], absorbs: str | None = None, keep: bool = True
+    ) -> None:
+        self.output = output
+        self.loss = loss
+        self.absorbs = absorbs
+        self.keep = keep
+
+
+class _Program:
+    """Instructions in order, while they are still being changed."""
+
+    def __init__(self, inputs: Sequence[Symbol], training: bool) -> None:
+        self.training = training
+        self.size = 0
+        self.slot_of: dict[Any, int] = {}
+        self.constants: dict[int, Any] = {}
+        self.variables: dict[int, Variable] = {}
+        self.seeds: list[tuple[int, RandomSeed, int]] = []
+        self.instructions: list[_Instruction] = []
+        self.inputs = [self._new(symbol) for symbol in inputs]
+        self.none = self._constant(None)
+
+    def _new(self, key: Any = None) -> int:
+        slot = self.size
+        self.size += 1
+        if key is not None:
+            self.slot_of[key] = slot
+        return slot
+
+    def _constant(self, value: Any) -> int:
+        slot = self._new()
+        self.constants[slot] = value
+        return slot
+
+    def _input(self, value: Any) -> int:
+        """The slot of one input of a node."""
+        if isinstance(value, Symbol):
+            return self.slot_of[value]
+        if value is None:
+            return self.none
+        if isinstance(value, Variable):
+            if value not in self.slot_of:
+                self.variables[self._new(value)] = value
+            return self.slot_of[value]
+        if isinstance(value, RandomSeed):
+            use = sum(1 for _, seed, _ in self.seeds if seed is value)
+            self.seeds.append((self._new(), value, use))
+            return self.size - 1
+        return self._constant(value)
+
+    def add(self, symbols: Iterable[Symbol]) -> None:
+        """Adds what computes ``symbols``, each node once, inputs before users."""
+        stack = [(symbol, False) for symbol in reversed(list(symbols))]
+        while stack:
+            symbol, ready = stack.pop()
+            if symbol in self.slot_of:
+                continue
+            node = symbol.node
+            if node is None:
+                raise ValueError(
+                    f"Model: outputs must be computed from the inputs, got one that needs {symbol}"
+                )
+            if ready:
+                self._emit(node)
+            else:
+                stack.append((symbol, True))
+                stack.extend((s, False) for s in reversed(node.inputs) if isinstance(s, Symbol))
+
+    def _emit(self, node: Node) -> None:
+        op, options, inputs = node.op, dict(node.options), list(node.inputs)
+        if op is arrays.IDENTITY:
+            self.slot_of[node.outputs[0]] = self.slot_of[inputs[0]]
+            return
+        if "seed" in op.arguments and inputs[op.arguments.index("seed")] is not None:
+            if self.training if node.random is None else node.random:
+                options["training"] = True
+            elif op is symbolic.DROPOUT:
+                self.slot_of[node.outputs[0]] = self.slot_of[inputs[0]]
+                return
+            else:
+                options.update(dropout=0.0, recurrent_dropout=0.0)
+                inputs[op.arguments.index("seed")] = None
+        slots = [self._input(value) for value in inputs]
+        instruction = _Instruction(op, slots, options, [self._new(symbol) for symbol in node.outputs])
+        instruction.updates = [(variable, instruction.outputs[index]) for variable, index in node.updates]
+        self.instructions.append(instruction)
+
+    # What follows changes the instructions; ``needed`` are the slots that somebody outside reads.
+
+    def maker(self, slot: int, op: Op) -> _Instruction | None:
+        """The instruction of ``op`` that makes ``slot``, if that is what makes it."""
+        return next((i for i in self.instructions if i.op is op and i.outputs[0] == slot), None)
+
+    def users(self, slot: int, needed: Sequence[int]) -> int:
+        uses = sum(i.inputs.count(slot) + sum(s == slot for _, s in i.updates) for i in self.instructions)
+        return uses + list(needed).count(slot)
+
+    def fuse_repeat(self) -> None:
+        """A recurrent layer after RepeatVector takes the row itself, and how often."""
+        for instruction in self.instructions:
+            if instruction.op in RECURRENT and (made := self.maker(instruction.inputs[0], arrays.REPEAT)):
+                instruction.inputs[0] = made.inputs[0]
+                instruction.options["repeat"] = made.options["n"]
+
+    def fuse_activation(self, needed: Sequence[int]) -> None:
+        """Dense followed by nothing but an activation applies it itself."""
+        for instruction in list(self.instructions):
+            if instruction.op is not symbolic.ACTIVATION:
+                continue
+            made = self.maker(instruction.inputs[0], symbolic.DENSE)
+            if made and made.options["activation"] == "linear" and self.users(made.outputs[0], needed) == 1:
+                made.options["activation"] = instruction.options["name"]
+                made.outputs = instruction.outputs
+                self.instructions.remove(instruction)
+
+    def fuse_loss(self, head: Head, slot: int) -> tuple[int, bool]:
+        """(slot the loss reads, whether that holds logits)."""
+        if head.absorbs == "softmax" and (made := self.maker(slot, symbolic.SOFTMAX)):
+            return made.inputs[0], True
+        if head.absorbs == "sigmoid":
+            made = self.maker(slot, symbolic.ACTIVATION)
+            if made and made.options["name"] == "sigmoid":
+                return made.inputs[0], True
+        return slot, False
+
+    def drop_unused(self, needed: Sequence[int]) -> None:
+        """Leaves out what nobody reads; a recurrent layer whose sequence is unread makes none."""
+        read = set(needed)
+        kept = []
+        for instruction in reversed(self.instructions):
+            if instruction.updates or not read.isdisjoint(instruction.outputs):
+                read.update(instruction.inputs)
+                read.update(slot for _, slot in instruction.updates)
+                kept.append(instruction)
+        self.instructions = kept[::-1]
+        self.seeds = [entry for entry in self.seeds if entry[0] in read]
+        for instruction in self.instructions:
+            if instruction.op in RECURRENT and instruction.outputs[0] not in read:
+                instruction.options["return_sequence"] = False
+
+
+RECURRENT = (symbolic.LSTM, symbolic.GRU, symbolic.SIMPLE_RNN)
+
+
+# --- plans ----------------------------------------------------------------------------------------
+
+# What a backward step does with a gradient: it is the first, or is added to the one there, in place
+# where nobody else holds that one.
+_ASSIGN, _ADD, _ADD_IN_PLACE = range(3)
+
+
+def _pick(indices: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """Takes the entries ``indices`` of a list, as a tuple."""
+    if len(indices) == 1:
+        (only,) = indices
+        return lambda values: (values[only],)
+    return itemgetter(*indices)
+
+
+class Plan:
+    """The computation of some outputs from some inputs, ready to run on any batch.
+
+    Args:
+        inputs: The model's inputs.
+        outputs: What is computed.
+        training: Whether random operations are random and, with ``heads``, whether ``step`` makes
+            gradients.
+        heads: Losses; an output whose head is not to be kept may come out as logits.
+        wanted: The variables whose gradients ``step`` adds to, all of them packed.
+    Attributes:
+        outputs: The numbers of the slots that hold the outputs.
+        integer_inputs: For each input, whether it is only used as ids (so that it may stay integer).
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Symbol],
+        outputs: Sequence[Symbol],
+        *,
+        training: bool = False,
+        heads: Sequence[Head] = (),
+        wanted: Iterable[Variable] = (),
+    ) -> None:
+        program = _Program(inputs, training)
+        masks = [head.output.mask for head in heads]
+        program.add([*outputs, *(head.output for head in heads), *(m for m in masks if m is not None)])
+        output_slots = [program.slot_of[symbol] for symbol in outputs]
+        head_slots = [program.slot_of[head.output] for head in heads]
+        mask_slots = [None if mask is None else program.slot_of[mask] for mask in masks]
+
+        program.fuse_repeat()
+        sources = [program.fuse_loss(head, slot) for head, slot in zip(heads, head_slots, strict=True)]
+        for head, slot, (source, _) in zip(heads, head_slots, sources, strict=True):
+            if not head.keep:
+                output_slots = [source if s == slot else s for s in output_slots]
+        needed = output_slots + [source for source, _ in sources] + [s for s in mask_slots if s is not None]
+        program.fuse_activation(needed)
+        program.drop_unused(needed)
+
+        self.training = training
+        self._has_heads = bool(heads)
+        self._loose: list[tuple[Any, int]] = []
+        self._lay_out(program)
+        number = self._number
+        self.outputs = [number[slot] for slot in output_slots]
+        self._heads = [
+            (head.loss, number[slot], logits, None if mask is None else number[mask])
+            for head, (slot, logits), mask in zip(heads, sources, mask_slots, strict=True)
+        ]
+        self._forward = [self._forward_step(instruction) for instruction in program.instructions]
+        self._backward: list[tuple[Any, ...]] = []
+        self._wanted = list(dict.fromkeys(wanted))
+        if heads and training:
+            self._plan_backward(program, {slot for slot, _ in sources})
+
+    def _lay_out(self, program: _Program) -> None:
+        """Numbers the slots: an instruction's outputs and what it saves are neighbours; the second
+        half of the list holds the gradients of the first."""
+        slots = [*program.inputs, *program.constants, *program.variables]
+        slots += [slot for slot, _, _ in program.seeds]
+        number = {slot: index for index, slot in enumerate(slots)}
+        size = len(number)
+        for instruction in program.instructions:
+            for slot in instruction.outputs:
+                number[slot] = size
+                size += 1
+            size += 1  # what it saves
+        self._number = number
+        self._size = size
+        self._template: list[Any] = [None] * (2 * size)
+        for slot, value in program.constants.items():
+            self._template[number[slot]] = value
+        self._live = []
+        for slot, variable in program.variables.items():
+            if variable.place is None:
+                self._live.append((number[slot], variable))
+            else:
+                self._template[number[slot]] = variable.value
+        self._inputs = [number[slot] for slot in program.inputs]
+        self._seeds = [(number[slot], seed, use) for slot, seed, use in program.seeds]
+        self._spent = list(dict.fromkeys(seed for _, seed, _ in program.seeds))
+        self._updates = [(v, number[s]) for i in program.instructions for v, s in i.updates]
+        ids = (symbolic.EMBEDDING, arrays.NOT_EQUAL)
+        self.integer_inputs = [
+            any(slot in i.inputs for i in program.instructions)
+            and all(i.op in ids for i in program.instructions if slot in i.inputs)
+            for slot in program.inputs
+        ]
+
+    def _forward_step(self, instruction: _Instruction) -> tuple[Any, ...]:
+        first = self._number[instruction.outputs[0]]
+        take = _pick([self._number[slot] for slot in instruction.inputs])
+        options = {"training": self.training and self._has_heads, **instruction.options}
+        return first, first + len(instruction.outputs) + 1, instruction.op.forward, take, options
+
+    def _plan_backward(self, program: _Program, reached: set[int]) -> None:
+        """Backward steps for what lies between the wanted variables and the heads, and no more."""
+        number, wanted = self._number, set(self._wanted)
+        grows = {slot for slot, variable in program.variables.items() if variable in wanted}
+        for i in program.instructions:  # slots whose values depend on a wanted variable
+            names = zip(i.op.arguments, i.inputs, strict=True)
+            if any(slot in grows and name in i.op.differentiable for name, slot in names):
+                grows.update(i.outputs)
+        owned: set[int] = set()  # slots whose gradient nobody else holds
+        for i in reversed(program.instructions):
+            if i.op.backward is None or reached.isdisjoint(i.outputs):
+                continue
+            asked: list[str] = []
+            into: dict[str, Array] = {}
+            targets: list[tuple[str, int, int]] = []
+            for name, slot in zip(i.op.arguments, i.inputs, strict=True):
+                if name not in i.op.differentiable or slot not in grows:
+                    continue
+                asked.append(name)
+                variable = program.variables.get(slot)
+                if variable is not None and i.op.adds:
+                    assert variable.gradient is not None
+                    into[name] = variable.gradient
+                    continue
+                how = _ADD_IN_PLACE if slot in owned else _ADD if slot in reached else _ASSIGN
+                targets.append((name, number[slot] + self._size, how))
+                if i.op.fresh or how != _ASSIGN:
+                    owned.add(slot)
+                reached.add(slot)
+            if asked:
+                saved = number[i.outputs[-1]] + 1
+                take = _pick([saved, *(number[slot] + self._size for slot in i.outputs)])
+                self._backward.append((i.op.backward, take, tuple(asked), into, tuple(targets)))
+        self._loose = [
+            (variable.gradient, number[slot] + self._size)
+            for slot, variable in program.variables.items()
+            if slot in reached
+        ]
+
+    def forward(self, inputs: Sequence[Array]) -> list[Any]:
+        """Runs forward; the slots that ``outputs`` names hold the outputs afterwards."""
+        slots = self._template.copy()
+        for slot, array in zip(self._inputs, inputs, strict=True):
+            slots[slot] = array
+        for slot, variable in self._live:
+            slots[slot] = variable.value
+        for slot, seed, use in self._seeds:
+            slots[slot] = seed.seed(use)
+        for first, last, function, take, options in self._forward:
+            slots[first:last] = function(*take(slots), **options)
+        return slots
+
+    def measure(
+        self, slots: list[Any], targets: Sequence[Array], weights: Sequence[Array | None]
+    ) -> list[float]:
+        """The losses of the heads, one number each; in training their gradients go into ``slots``."""
+        values = []
+        for (loss, slot, logits, mask), target, weight in zip(self._heads, targets, weights, strict=True):
+            value, gradient = loss(
+                slots[slot], target, weight, None if mask is None else slots[mask], logits, self.training
+            )
+            values.append(value)
+            if gradient is not None:
+                at = slot + self._size
+                slots[at] = gradient if slots[at] is None else slots[at] + gradient
+        return values
+
+    def mask(self, slots: list[Any], head: int) -> Array | None:
+        """The mask of the output of head number ``head``, after ``forward``."""
+        slot = self._heads[head][3]
+        return None if slot is None else slots[slot]
+
+    def backward(self, slots: list[Any]) -> None:
+        """Adds the gradients of the sum of the losses to the gradients of the wanted variables."""
+        for function, take, asked, into, targets in self._backward:
+            gradients = function(*take(slots), wanted=asked, into=into)
+            for name, slot, how in targets:
+                if how == _ASSIGN:
+                    slots[slot] = getattr(gradients, name)
+                elif how == _ADD:
+                    slots[slot] = slots[slot] + getattr(gradients, name)
+                else:
+                    slots[slot] += getattr(gradients, name)
+        for gradient, slot in self._loose:
+            gradient += slots[slot]
+
+    def commit(self, slots: list[Any]) -> None:
+        """Keeps what the step leaves behind: new states, and seeds that are used up."""
+        for variable, slot in self._updates:
+            variable.value = slots[slot]
+        for seed in self._spent:
+            seed.advance()
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs."""
+        slots = self.forward(inputs)
+        self.commit(slots)
+        return [slots[slot] for slot in self.outputs]
+
+    def step(
+        self, inputs: Sequence[Array], targets: Sequence[Array], weights: Sequence[Array | None]
+    ) -> tuple[list[float], list[Any]]:
+        """Forward, losses, backward: (the losses, the slots). A step that fails leaves no trace."""
+        slots = self.forward(inputs)
+        values = self.measure(slots, targets, weights)
+        try:
+            self.backward(slots)
+        except BaseException:
+            for variable in self._wanted:
+                variable.gradient.fill(0)  # type: ignore[union-attr]
+            raise
+        self.commit(slots)
+        return values, slots
