@@ -1,0 +1,556 @@
+"""Layer: parameters, and how they join operations into a graph. Layers contain no mathematics.
+
+Gradients of parameters are added to ``Variable.gradient``; gradients of inputs are assigned.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastseq import initializers, ops
+from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
+from fastseq._random import draw_seed
+from fastseq._symbol import RandomSeed, Shape, Symbol, Variable
+from fastseq.graph import Plan
+from fastseq.layers.calls import LayerCall, flatten, unflatten
+
+__all__ = ["Input", "InputLayer", "Layer"]
+
+_names: Counter[str] = Counter()
+
+
+def unique_name(class_name: str) -> str:
+    """lstm, lstm_1, lstm_2, ... for LSTM: Keras's names of layers that were given none."""
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", class_name)
+    name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+    taken = _names[name]
+    _names[name] += 1
+    return f"{name}_{taken}" if taken else name
+
+
+def reset_names() -> None:
+    """Starts the numbers in layers' names again."""
+    _names.clear()
+
+
+# --- layers ---------------------------------------------------------------------------------------
+
+_SHAPE_OPTIONS = (
+    "input_shape",
+    "batch_input_shape",
+    "batch_shape",
+    "input_dim",
+    "input_length",
+    "batch_size",
+)
+
+
+class Layer:
+    """Base of all layers.
+
+    A subclass keeps its arguments as attributes of the same name, makes its weights in ``build`` and
+    joins operations in ``call``.
+
+    Args:
+        name: A name, unique in a model; made from the class's name by default.
+        trainable: Whether optimizers may change its weights.
+        dtype: "float32" or "float64".
+        activity_regularizer: Must be None.
+        options: Where it is the first layer of a Sequential, one of ``input_shape`` (without the
+            batch), ``batch_input_shape`` or ``input_dim`` with ``input_length``.
+    Attributes:
+        built: Whether its weights exist.
+        supports_masking: Whether masks of its input reach its output.
+    """
+
+    supports_masking = False
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        activity_regularizer: None = None,
+        **options: Any,
+    ) -> None:
+        kind = type(self).__name__
+        for option in options:
+            if option not in _SHAPE_OPTIONS:
+                rule = f"be among {', '.join(_options_of(type(self)))}"
+                raise TypeError(message(kind, "options", rule, describe(option)))
+        if name is not None and not isinstance(name, str):
+            raise TypeError(message(kind, "name", "be a str", describe(name)))
+        self.refuse_unless_none(activity_regularizer=activity_regularizer)
+        self.name = unique_name(kind) if name is None else name
+        self.built = False
+        self._trainable = bool(trainable)
+        self.dtype = _dtype(dtype, kind)
+        self.variables_made: list[Variable] = []
+        self._calls: list[LayerCall] = []
+        self._plans: dict[Any, Any] = {}
+        self.batch_input_shape = _input_shape(kind, options)
+
+    def refuse_unless_none(self, **values: Any) -> None:
+        """Raises ValueError for an argument of Keras's that has no meaning here yet."""
+        for argument, value in values.items():
+            if value is not None:
+                raise ValueError(message(type(self).__name__, argument, "be None", describe(value)))
+
+    # What a subclass defines.
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights, given the shape of the input (a list of shapes for several)."""
+
+    def call(self, *inputs: Any, **options: Any) -> Any:
+        """Joins operations: Symbols in, Symbols out."""
+        raise NotImplementedError
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        """The mask of the output, from that of the input."""
+        return mask
+
+    def sublayers(self) -> list[Layer]:
+        """The layers this one is made of."""
+        return [value for value in vars(self).values() if isinstance(value, Layer)]
+
+    # Weights.
+
+    def add_weight(
+        self,
+        shape: Sequence[int] = (),
+        initializer: Any = "glorot_uniform",
+        name: str = "weight",
+        trainable: bool = True,
+        dtype: Any = None,
+    ) -> Variable:
+        """Makes a weight of this layer.
+
+        Args:
+            shape: Its shape.
+            initializer: A name or an Initializer.
+            name: For people; ``layer/name`` in the whole.
+            trainable: Whether optimizers may change it.
+            dtype: Its dtype; the layer's by default.
+        """
+        make = initializers.get(initializer, type(self).__name__, "initializer")
+        value = np.ascontiguousarray(make(tuple(shape), np.dtype(dtype or self.dtype)))
+        variable = Variable(value, f"{self.name}/{name}", trainable)
+        self.variables_made.append(variable)
+        return variable
+
+    def make_seed(self, seed: int | None = None) -> RandomSeed:
+        """A source of seeds for this layer's randomness: from ``seed``, or drawn."""
+        if seed is None:
+            return RandomSeed(draw_seed())
+        return RandomSeed(number(seed, type(self).__name__, "seed", low=0, whole=True))
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All its weights, those of its sublayers after its own."""
+        own = [v for v in self.variables_made if v.trainable] + [
+            v for v in self.variables_made if not v.trainable
+        ]
+        return list(dict.fromkeys(own + [v for layer in self.sublayers() for v in layer.weights]))
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that optimizers may change."""
+        if not self.trainable:
+            return []
+        own = [v for v in self.variables_made if v.trainable]
+        return list(dict.fromkeys(own + [v for layer in self.sublayers() for v in layer.trainable_weights]))
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The weights that optimizers leave alone."""
+        trainable = set(self.trainable_weights)
+        return [v for v in self.weights if v not in trainable]
+
+    variables = weights
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimizers may change its weights; setting it sets it for its sublayers too."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self.sublayers():
+            layer.trainable = value
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all weights."""
+        return [variable.numpy() for variable in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Overwrites all weights, in the order of ``get_weights``; all or none.
+
+        Raises:
+            ValueError: Another number of arrays, or one of another shape.
+        """
+        variables = self.weights
+        function = f"{self.name}.set_weights"
+        if len(weights) != len(variables):
+            raise ValueError(message(function, "weights", f"be {len(variables)} arrays", str(len(weights))))
+        arrays = []
+        for index, (variable, value) in enumerate(zip(variables, weights, strict=True)):
+            array = floating(value, function, f"weights[{index}]", dtype=variable.dtype)
+            if array.shape != variable.shape:
+                rule = f"have shape {variable.shape}"
+                raise ValueError(message(function, f"weights[{index}]", rule, str(array.shape)))
+            arrays.append(array)
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.value[...] = array
+
+    def count_params(self) -> int:
+        """How many numbers its weights hold."""
+        if not self.built:
+            raise ValueError(
+                f"{self.name}.count_params: the layer must be built, got one without weights yet"
+            )
+        return sum(math.prod(variable.shape) for variable in self.weights)
+
+    # Calls.
+
+    def __call__(self, inputs: Any, *arguments: Any, **options: Any) -> Any:
+        """Adds this layer to a graph (Symbols), or runs it at once (arrays).
+
+        Args:
+            inputs: A Symbol or an array, or a list of them.
+            arguments: Further arguments of ``call``, by position.
+            options: By name; of most layers ``mask`` and ``training``, of recurrent ones
+                ``initial_state``.
+        """
+        names = list(inspect.signature(self.call).parameters)[1:]
+        options.update(zip(names, arguments, strict=False))
+        if unknown := [name for name in options if name not in names and name not in ("mask", "training")]:
+            rule = f"be among {', '.join(sorted({*names, 'mask', 'training'} - {'options'}))}"
+            raise TypeError(message(self.name, "options", rule, describe(unknown[0])))
+        leaves = flatten([inputs, options])
+        if not any(isinstance(leaf, Symbol) for leaf in leaves):
+            return self._run(inputs, options)
+        outputs = self._trace(inputs, options)
+        call = LayerCall(self, inputs, options, outputs)
+        for index, symbol in reversed(list(enumerate(call.outputs))):  # an output and h may be one
+            symbol.call = call
+            symbol.call_index = index
+        self._calls.append(call)
+        return outputs
+
+    def _trace(self, inputs: Any, options: dict[str, Any]) -> Any:
+        """Joins the operations of one call on Symbols, building the layer first and passing masks on."""
+        symbols = flatten(inputs)
+        for symbol in symbols:
+            if not isinstance(symbol, Symbol):
+                raise TypeError(message(self.name, "inputs", "be Symbols or all arrays", describe(symbol)))
+        self.ensure_built([s.shape for s in symbols] if isinstance(inputs, (list, tuple)) else inputs.shape)
+        options = dict(options)
+        accepted = inspect.signature(self.call).parameters
+        mask = options.get("mask")
+        if mask is None:
+            masks = [symbol.mask for symbol in symbols]
+            mask = masks if isinstance(inputs, (list, tuple)) else masks[0]
+            if isinstance(mask, list) and all(m is None for m in mask):
+                mask = None
+        options["mask"] = mask
+        given = {name: value for name, value in options.items() if name in accepted}
+        outputs = self.call(inputs, **given)
+        fresh = [ops.identity(s) if s in symbols else s for s in flatten(outputs)]
+        outputs = unflatten(outputs, fresh)
+        self._pass_mask(inputs, mask, outputs)
+        return outputs
+
+    def _pass_mask(self, inputs: Any, mask: Any, outputs: Any) -> None:
+        if not self.supports_masking:
+            if mask is not None:
+                warnings.warn(
+                    f"layer {self.name} ({type(self).__name__}) does not support masks: that of its input "
+                    "is lost, and the layers after it will not see it",
+                    stacklevel=4,
+                )
+            return
+        made = self.compute_mask(inputs, mask)
+        made = made if isinstance(made, (list, tuple)) else [made]
+        for symbol, output_mask in zip(flatten(outputs), made, strict=False):
+            if symbol.mask is None:
+                symbol.mask = output_mask
+
+    def ensure_built(self, input_shape: Any) -> None:
+        """Makes the weights unless they exist."""
+        if not self.built:
+            self.build(input_shape)
+            self.built = True
+
+    def _run(self, inputs: Any, options: dict[str, Any]) -> Any:
+        """Runs the layer on arrays: a plan of one call, kept for the next of the same kind."""
+        training = options.pop("training", None)
+        if isinstance(inputs, (list, tuple)) and not all(hasattr(leaf, "shape") for leaf in flatten(inputs)):
+            inputs = floating(inputs, self.name, "inputs")  # rows as nested lists of numbers
+        options = {name: value for name, value in options.items() if value is not None}
+        leaves = flatten(inputs)
+        arrays = [value if isinstance(value, np.ndarray) else np.asarray(value) for value in leaves]
+        extra = {
+            name: [boolean(v, self.name, name) if name == "mask" else floating(v, self.name, name)
+                   for v in flatten(value)]
+            for name, value in options.items()
+        }  # fmt: skip
+        everything = arrays + [value for values in extra.values() for value in values]
+        static = getattr(self, "stateful", False)
+        key = (
+            str(unflatten(inputs, range(len(leaves))) if isinstance(inputs, (list, tuple, dict)) else 0),
+            tuple((name, len(values)) for name, values in extra.items()),
+            tuple((a.shape if static else a.shape[1:], a.dtype.kind) for a in everything),
+            bool(training),
+        )
+        if key not in self._plans:
+            symbols = [self._stand_in(array, static) for array in everything]
+            rest = iter(symbols[len(arrays) :])
+            named = {
+                name: unflatten(value, [next(rest) for _ in extra[name]])
+                for name, value in options.items()
+            }  # fmt: skip
+            outputs = self._trace(unflatten(inputs, symbols[: len(arrays)]), {**named, "training": training})
+            plan = Plan(symbols, flatten(outputs), training=bool(training))
+            if len(self._plans) >= 16:
+                self._plans.clear()
+            self._plans[key] = plan, outputs
+        plan, outputs = self._plans[key]
+        converted = [
+            value if value.dtype == np.bool_ and index >= len(arrays)
+            else integer(value, self.name, "inputs") if plan.integer_inputs[index]
+            else floating(value, self.name, "inputs", dtype=self.dtype)
+            for index, value in enumerate(everything)
+        ]  # fmt: skip
+        return unflatten(outputs, plan.run(converted))
+
+    def _stand_in(self, array: Array, static: bool) -> Symbol:
+        batch = array.shape[:1] if static else (None,)
+        dtype = np.bool_ if array.dtype == np.bool_ else self.dtype
+        return Symbol((*batch, *array.shape[1:]) if array.ndim else (), dtype)
+
+    # Looking at it.
+
+    def _first_call(self, what: str) -> LayerCall:
+        if not self._calls:
+            raise AttributeError(
+                f"{self.name}.{what}: the layer must have been called on a Symbol, got no call"
+            )
+        return self._calls[0]
+
+    @property
+    def input(self) -> Any:
+        """The Symbol it was first called on, or a list of them."""
+        inputs = self._first_call("input").inputs
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    @property
+    def output(self) -> Any:
+        """What that call returned."""
+        return self._first_call("output").structure
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of ``input``."""
+        shapes = [symbol.shape for symbol in self._first_call("input_shape").inputs]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of ``output``."""
+        shapes = [symbol.shape for symbol in self._first_call("output_shape").outputs]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The shape of the output for that of the input; builds the layer."""
+        several = bool(input_shape) and isinstance(input_shape[0], (list, tuple))
+        symbols = [Symbol(shape, self.dtype) for shape in (input_shape if several else [input_shape])]
+        outputs = self._trace(symbols if several else symbols[0], {})
+        shapes = [symbol.shape for symbol in flatten(outputs)]
+        return shapes[0] if len(shapes) == 1 else shapes
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again, as plain values."""
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": str(self.dtype)}
+        if self.batch_input_shape is not None:
+            config["batch_input_shape"] = self.batch_input_shape
+        for argument in _arguments(type(self)):
+            if argument not in config and argument != "weights" and hasattr(self, argument):
+                config[argument] = _plain(getattr(self, argument))
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A new layer with these arguments and weights of its own."""
+        return cls(**{name: from_config(v) if _is_layer(v) else v for name, v in config.items()})
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _is_layer(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("class_name") in _classes()
+
+
+def _classes() -> dict[str, type[Layer]]:
+    """All layers by the name of their class."""
+    found, todo = {}, [Layer]
+    while todo:
+        cls = todo.pop()
+        found[cls.__name__] = cls
+        todo += cls.__subclasses__()
+    return found
+
+
+def from_config(description: dict[str, Any]) -> Any:
+    """The layer described by ``{"class_name": ..., "config": ...}``.
+
+    Raises:
+        ValueError: There is no layer of that name; the text lists the known ones.
+    """
+    known = _classes()
+    name = description["class_name"]
+    if name not in known:
+        rule = f"be one of {', '.join(sorted(n for n in known if not n.startswith('_')))}"
+        raise ValueError(message("from_config", "class_name", rule, describe(name)))
+    return known[name].from_config(description["config"])
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, initializers.Initializer):
+        return {"class_name": type(value).__name__, "config": value.get_config()}
+    return value
+
+
+def _arguments(cls: type) -> list[str]:
+    """The named arguments of a layer's constructor, those of its bases too."""
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if base is Layer or "__init__" not in vars(base) or not issubclass(base, Layer):
+            continue
+        for name, parameter in list(inspect.signature(base.__init__).parameters.items())[1:]:
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+                names[name] = None
+    return list(names)
+
+
+def _options_of(cls: type) -> list[str]:
+    return sorted({*_arguments(cls), "name", "trainable", "dtype", "activity_regularizer", *_SHAPE_OPTIONS})
+
+
+def _dtype(dtype: Any, kind: str) -> np.dtype[Any]:
+    if dtype is None:
+        return np.dtype(np.float32)
+    try:
+        made = np.dtype(dtype)
+    except TypeError:
+        made = np.dtype(object)
+    if made not in (np.float32, np.float64):
+        raise ValueError(message(kind, "dtype", "be float32 or float64", describe(dtype)))
+    chosen: np.dtype[Any] = made
+    return chosen
+
+
+def shape_of(value: Any, function: str, argument: str) -> Shape:
+    """A shape given by a user: positive integers, or None where unknown."""
+    sizes = value if isinstance(value, (list, tuple)) else (value,)
+    for size in sizes:
+        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if size is not None and not (whole and size >= 0):
+            raise ValueError(message(function, argument, "be integers of at least 0, or None", repr(value)))
+    return tuple(None if size is None else int(size) for size in sizes)
+
+
+def _input_shape(kind: str, options: dict[str, Any]) -> Shape | None:
+    """(batch, ...) from the ways in which a first layer may say what its input is."""
+    for name in ("batch_input_shape", "batch_shape"):
+        if options.get(name) is not None:
+            return shape_of(options[name], kind, name)
+    batch = (options.get("batch_size"),)
+    if options.get("input_shape") is not None:
+        return batch + shape_of(options["input_shape"], kind, "input_shape")
+    if options.get("input_dim") is not None:
+        features = shape_of(options["input_dim"], kind, "input_dim")
+        steps = shape_of(options["input_length"], kind, "input_length") if "input_length" in options else ()
+        return batch + steps + features
+    return None
+
+
+# --- inputs ---------------------------------------------------------------------------------------
+
+
+class InputLayer(Layer):
+    """A model's input.
+
+    Args:
+        shape: Its shape without the batch; None for an axis of any size.
+        batch_size: The size of every batch, or None for any.
+        dtype: "float32", "float64", an integer type or "bool".
+        batch_shape: ``shape`` with the batch, instead of the two.
+        name: A name, by which data may be given in a dict.
+        input_shape: An old name of ``shape``.
+    """
+
+    def __init__(
+        self,
+        shape: Any = None,
+        batch_size: int | None = None,
+        dtype: Any = None,
+        batch_shape: Any = None,
+        name: str | None = None,
+        input_shape: Any = None,
+        batch_input_shape: Any = None,
+    ) -> None:
+        shape = input_shape if shape is None else shape
+        batch_shape = batch_input_shape if batch_shape is None else batch_shape
+        if (shape is None) == (batch_shape is None):
+            got = "neither" if shape is None else "both"
+            raise ValueError(message("Input", "shape", "be given, or batch_shape instead", got))
+        super().__init__(name=name)
+        if batch_shape is None:
+            batch_shape = (batch_size, *shape_of(shape, "Input", "shape"))
+        self.batch_shape = shape_of(batch_shape, "Input", "batch_shape")
+        self.built = True
+        self._value_dtype = np.dtype(np.float32 if dtype is None else dtype)
+        symbol = Symbol(self.batch_shape, self._value_dtype, name=self.name)
+        symbol.call = LayerCall(self, [], {}, symbol)
+        self._calls.append(symbol.call)
+
+    def call(self, inputs: Any, **options: Any) -> Any:
+        return inputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "batch_shape": self.batch_shape, "dtype": str(self._value_dtype)}
+
+
+def Input(
+    shape: Any = None,
+    batch_size: int | None = None,
+    dtype: Any = None,
+    batch_shape: Any = None,
+    name: str | None = None,
+) -> Symbol:
+    """The Symbol of a model's input.
+
+    Args:
+        shape: Its shape without the batch: ``(steps, features)``, ``(None, features)``, ``(steps,)``.
+        batch_size: The size of every batch, or None for any.
+        dtype: "float32" by default.
+        batch_shape: ``shape`` with the batch, instead of the two.
+        name: A name, by which data may be given in a dict.
+    Raises:
+        ValueError: No shape, or one that is not made of integers and None.
+    """
+    symbol: Symbol = InputLayer(shape, batch_size, dtype, batch_shape, name).output
+    return symbol

@@ -1,0 +1,372 @@
+"""LSTM, GRU and SimpleRNN: one base, three choices of gates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastseq import activations, initializers, ops
+from fastseq._arrays import describe, floating, message, number
+from fastseq._symbol import Symbol, Variable
+from fastseq.layers.base import Layer
+
+__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
+
+
+class RNN(Layer):
+    """What the recurrent layers share; not for use by itself.
+
+    Attributes:
+        gates: How many gates the kernels hold side by side.
+        state_names: The states, h first.
+        states: The state kept between batches where ``stateful``, else None.
+    """
+
+    supports_masking = True
+    gates = 1
+    state_names: tuple[str, ...] = ("h",)
+    _operation: Callable[..., Any]
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: None = None,
+        recurrent_regularizer: None = None,
+        bias_regularizer: None = None,
+        activity_regularizer: None = None,
+        kernel_constraint: None = None,
+        recurrent_constraint: None = None,
+        bias_constraint: None = None,
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        use_cudnn: Any = "auto",
+        implementation: int | None = None,
+        time_major: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(activity_regularizer=activity_regularizer, **options)
+        kind = type(self).__name__
+        self.refuse_unless_none(
+            kernel_regularizer=kernel_regularizer,
+            recurrent_regularizer=recurrent_regularizer,
+            bias_regularizer=bias_regularizer,
+            kernel_constraint=kernel_constraint,
+            recurrent_constraint=recurrent_constraint,
+            bias_constraint=bias_constraint,
+        )
+        if time_major:
+            raise ValueError(message(kind, "time_major", "be False", describe(time_major)))
+        self.units = number(units, kind, "units", low=1, whole=True)
+        self.activation = activations.name_of(activation, kind, "activation", activations.RECURRENT)
+        self.use_bias = bool(use_bias)
+        self.kernel_initializer = initializers.get(kernel_initializer, kind, "kernel_initializer")
+        self.recurrent_initializer = initializers.get(recurrent_initializer, kind, "recurrent_initializer")
+        self.bias_initializer = initializers.get(bias_initializer, kind, "bias_initializer")
+        self.dropout = number(dropout, kind, "dropout", low=0, high=1, open_high=True)
+        self.recurrent_dropout = number(
+            recurrent_dropout, kind, "recurrent_dropout", low=0, high=1, open_high=True
+        )
+        self.seed = seed
+        self.random = self.make_seed(seed) if self.dropout or self.recurrent_dropout else None
+        self.return_sequences = bool(return_sequences)
+        self.return_state = bool(return_state)
+        self.go_backwards = bool(go_backwards)
+        self.stateful = bool(stateful)
+        self.zero_output_for_mask = bool(zero_output_for_mask)
+        self.states: list[Variable] | None = None
+        self.kernel: Variable
+        self.recurrent_kernel: Variable
+        self.bias: Variable | None = None
+        # unroll, use_cudnn, implementation: they choose between ways of computing the same; here is one.
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """The shape of the bias."""
+        return (self.gates * self.units,)
+
+    def make_bias(self, shape: Sequence[int], dtype: Any) -> Any:
+        """The bias's starting values."""
+        return self.bias_initializer(shape, dtype)
+
+    def build(self, input_shape: Any) -> None:
+        self._check_rank(input_shape)
+        if input_shape[2] is None:
+            rule = "have a known number of features"
+            raise ValueError(message(self.name, "inputs", rule, f"shape {input_shape}"))
+        width = self.gates * self.units
+        self.kernel = self.add_weight((input_shape[2], width), self.kernel_initializer, "kernel")
+        self.recurrent_kernel = self.add_weight(
+            (self.units, width), self.recurrent_initializer, "recurrent_kernel"
+        )
+        if self.use_bias:
+            self.bias = self.add_weight(self.bias_shape(), self.make_bias, "bias")
+        if self.stateful:
+            self._make_states(input_shape[0])
+
+    def _check_rank(self, shape: Any) -> None:
+        if len(shape) != 3:
+            rule = "have shape (batch, steps, features)"
+            raise ValueError(message(self.name, "inputs", rule, f"shape {shape}"))
+
+    def _make_states(self, batch: int | None) -> None:
+        if batch is None:
+            rule = "have a known batch size (batch_input_shape, or Input's batch_size) in a stateful layer"
+            raise ValueError(message(self.name, "inputs", rule, "None"))
+        self.states = [
+            Variable(np.zeros((batch, self.units), self.dtype), f"{self.name}/{name}", trainable=False)
+            for name in self.state_names
+        ]
+
+    def op_options(self) -> dict[str, Any]:
+        """The options of the operation that this layer is."""
+        return {
+            "zero_output_for_mask": self.zero_output_for_mask,
+            "go_backwards": self.go_backwards,
+            "activation": self.activation,
+            "dropout": self.dropout,
+            "recurrent_dropout": self.recurrent_dropout,
+        }
+
+    def call(
+        self, inputs: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
+    ) -> Any:
+        if isinstance(inputs, (list, tuple)):  # Keras also takes [x, *states]
+            initial_state, inputs = list(inputs[1:]) or initial_state, inputs[0]
+            mask = mask[0] if isinstance(mask, (list, tuple)) else mask
+        self._check_rank(inputs.shape)
+        if inputs.shape[2] not in (None, self.kernel.shape[0]):
+            rule = f"have {self.kernel.shape[0]} features"
+            raise ValueError(message(self.name, "inputs", rule, f"shape {inputs.shape}"))
+        if mask is not None:
+            self._check_mask(mask.shape, inputs.shape)
+        if self.states is not None and inputs.shape[0] not in (None, self.states[0].shape[0]):
+            rule = f"have the batch size of the kept state, {self.states[0].shape[0]}"
+            raise ValueError(message(self.name, "inputs", rule, f"shape {inputs.shape}"))
+        state = self.states if initial_state is None else self._as_states(initial_state)
+        sequence, final = type(self)._operation(
+            inputs,
+            self.kernel,
+            self.recurrent_kernel,
+            self.bias,
+            initial_state=state,
+            mask=mask,
+            seed=self.random,
+            **self.op_options(),
+        )
+        sequence.node.random = training
+        if self.states is not None:
+            sequence.node.updates = [(variable, k + 1) for k, variable in enumerate(self.states)]
+        output = sequence if self.return_sequences else self._last(sequence, final, mask)
+        return [output, *final] if self.return_state else output
+
+    def _last(self, sequence: Symbol, final: tuple[Symbol, ...], mask: Any) -> Any:
+        """The last output: h, unless a masked last step has the output 0."""
+        return sequence[:, -1] if self.zero_output_for_mask and mask is not None else final[0]
+
+    def _check_mask(self, mask: Any, inputs: Any) -> None:
+        fits = len(mask) == 2 and all(
+            m is None or n is None or m == n for m, n in zip(mask, inputs[:2], strict=True)
+        )
+        if not fits:
+            raise ValueError(message(self.name, "mask", f"have shape {inputs[:2]}", str(mask)))
+
+    def _as_states(self, initial_state: Any) -> list[Any]:
+        states = list(initial_state) if isinstance(initial_state, (list, tuple)) else [initial_state]
+        if len(states) != len(self.state_names):
+            names = ", ".join(self.state_names)
+            rule = f"be {len(self.state_names)} arrays ({names})"
+            raise ValueError(message(self.name, "initial_state", rule, str(len(states))))
+        for state in states:
+            if len(state.shape) != 2 or state.shape[1] not in (None, self.units):
+                rule = f"have shape (batch, {self.units})"
+                raise ValueError(message(self.name, "initial_state", rule, str(tuple(state.shape))))
+        return states
+
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
+        if isinstance(mask, (list, tuple)):
+            mask = mask[0]
+        mask = mask if self.return_sequences else None
+        return [mask, *(None for _ in self.state_names)] if self.return_state else mask
+
+    def reset_states(self, states: Any = None) -> None:
+        """Sets the kept state of a stateful layer, to 0 or to given values.
+
+        Args:
+            states: One array per state, or one array where there is one state; None for 0.
+        Raises:
+            RuntimeError: The layer is not stateful, or not built yet.
+            ValueError: Another number of arrays, or of another shape.
+        """
+        if self.states is None:
+            got = "one that is not built yet" if self.stateful else "one that is not"
+            raise RuntimeError(f"{self.name}.reset_states: the layer must be stateful, got {got}")
+        if states is None:
+            values: list[Any] = [np.zeros(v.shape, v.dtype) for v in self.states]
+        else:
+            values = list(states) if isinstance(states, (list, tuple)) else [states]
+            if len(values) != len(self.states):
+                rule = f"be {len(self.states)} arrays"
+                raise ValueError(message(f"{self.name}.reset_states", "states", rule, str(len(values))))
+        made = []
+        for variable, value in zip(self.states, values, strict=True):
+            array = np.array(floating(value, f"{self.name}.reset_states", "states", dtype=variable.dtype))
+            if array.shape != variable.shape:
+                rule = f"have shape {variable.shape}"
+                raise ValueError(message(f"{self.name}.reset_states", "states", rule, str(array.shape)))
+            made.append(array)
+        for variable, array in zip(self.states, made, strict=True):
+            variable.value = array
+
+    reset_state = reset_states
+
+
+class LSTM(RNN):
+    """Long short-term memory: (batch, steps, features) to (batch, units), or to every step's output.
+
+    Gates i, f, c, o side by side: kernel (features, 4 units), recurrent kernel (units, 4 units), bias
+    (4 units,).
+
+    Args:
+        units: Size of the state.
+        activation: Of the candidate and the output.
+        recurrent_activation: Of the gates.
+        use_bias: Whether there is a bias.
+        kernel_initializer: Of the kernel.
+        recurrent_initializer: Of the recurrent kernel.
+        bias_initializer: Of the bias.
+        unit_forget_bias: Whether the forget gate's bias starts at 1.
+        options: As for Keras's LSTM: ``dropout`` (on the input, one mask for all steps),
+            ``recurrent_dropout`` (on h where it enters the product, one mask for all gates and steps),
+            ``return_sequences``, ``return_state`` ([output, h, c]), ``go_backwards`` (the sequence stays
+            reversed), ``stateful``, ``zero_output_for_mask``, ``seed``; and as for ``Layer``.
+    Source:
+        Hochreiter & Schmidhuber (1997), Gers et al. (2000).
+    """
+
+    gates = 4
+    state_names = ("h", "c")
+    _operation = staticmethod(ops.lstm)
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        unit_forget_bias: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            units,
+            activation,
+            use_bias,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            **options,
+        )
+        self.recurrent_activation = activations.name_of(
+            recurrent_activation, "LSTM", "recurrent_activation", activations.RECURRENT
+        )
+        self.unit_forget_bias = bool(unit_forget_bias)
+
+    def make_bias(self, shape: Sequence[int], dtype: Any) -> Any:
+        bias = super().make_bias(shape, dtype)
+        if self.unit_forget_bias:  # as in Keras, 1 there whatever the initializer says
+            bias[self.units : 2 * self.units] = 1.0
+        return bias
+
+    def op_options(self) -> dict[str, Any]:
+        return {**super().op_options(), "recurrent_activation": self.recurrent_activation}
+
+
+class GRU(RNN):
+    """Gated recurrent unit: (batch, steps, features) to (batch, units), or to every step's output.
+
+    Gates z, r, h side by side: kernel (features, 3 units), recurrent kernel (units, 3 units), bias
+    (2, 3 units) where ``reset_after``, else (3 units,).
+
+    Args:
+        units: Size of the state.
+        activation: Of the candidate.
+        recurrent_activation: Of the gates.
+        use_bias: Whether there is a bias.
+        kernel_initializer: Of the kernel.
+        recurrent_initializer: Of the recurrent kernel.
+        bias_initializer: Of the bias.
+        reset_after: Whether the reset gate acts after the recurrent product (as on GPUs) or before.
+        options: As for ``LSTM``; ``return_state`` gives [output, h].
+    Source:
+        Cho et al. (2014), https://arxiv.org/abs/1406.1078
+    """
+
+    gates = 3
+    _operation = staticmethod(ops.gru)
+
+    def __init__(
+        self,
+        units: int,
+        activation: Any = "tanh",
+        recurrent_activation: Any = "sigmoid",
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        reset_after: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            units,
+            activation,
+            use_bias,
+            kernel_initializer,
+            recurrent_initializer,
+            bias_initializer,
+            **options,
+        )
+        self.recurrent_activation = activations.name_of(
+            recurrent_activation, "GRU", "recurrent_activation", activations.RECURRENT
+        )
+        self.reset_after = bool(reset_after)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def op_options(self) -> dict[str, Any]:
+        return {
+            **super().op_options(),
+            "recurrent_activation": self.recurrent_activation,
+            "reset_after": self.reset_after,
+        }
+
+
+class SimpleRNN(RNN):
+    """h_t = activation(x_t kernel + h_{t-1} recurrent_kernel + bias).
+
+    Args:
+        units: Size of the state.
+        activation: Of the state.
+        use_bias: Whether there is a bias.
+        kernel_initializer: Of the kernel, (features, units).
+        recurrent_initializer: Of the recurrent kernel, (units, units).
+        bias_initializer: Of the bias, (units,).
+        options: As for ``LSTM``; ``return_state`` gives [output, h].
+    """
+
+    _operation = staticmethod(ops.simple_rnn)
