@@ -4,8 +4,40 @@ from fastseq import _core
 
 _core.read_environment()
 
-from fastseq.threads import get_num_threads, set_num_threads  # noqa: E402  (after the environment is read)
+# ruff: noqa: E402  (what follows comes after the environment is read)
+from fastseq import (
+    activations,
+    callbacks,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    ops,
+    optimizers,
+)
+from fastseq._random import set_seed
+from fastseq.layers import Input
+from fastseq.models import Model, Sequential
+from fastseq.threads import get_num_threads, set_num_threads
 
 __version__ = _core.__version__
 
-__all__ = ["__version__", "get_num_threads", "set_num_threads"]
+__all__ = [
+    "Input",
+    "Model",
+    "Sequential",
+    "__version__",
+    "activations",
+    "callbacks",
+    "get_num_threads",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "ops",
+    "optimizers",
+    "set_num_threads",
+    "set_seed",
+]

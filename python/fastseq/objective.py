@@ -1,0 +1,349 @@
+"""What ``compile`` asked for, made into plans: losses, metrics and the optimizer of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from fastseq import losses, metrics
+from fastseq._arrays import Array, describe, floating, message
+from fastseq._symbol import Symbol, Variable
+from fastseq.graph import Head, Plan, pack, segments
+from fastseq.losses import Loss, row_weights
+from fastseq.metrics import Mean, Metric
+from fastseq.optimizers import Optimizer
+
+__all__ = ["Objective"]
+
+
+def per_output(value: Any, names: Sequence[str], argument: str) -> list[Any]:
+    """One entry per output from what ``compile`` was given: a dict by name, a list, or one for all.
+
+    Raises:
+        ValueError: Another number of entries, or an unknown name.
+    """
+    if isinstance(value, dict):
+        if unknown := [name for name in value if name not in names]:
+            rule = f"have keys among {', '.join(names)}"
+            raise ValueError(message("compile", argument, rule, ", ".join(map(str, unknown))))
+        return [value.get(name) for name in names]
+    if isinstance(value, (list, tuple)):
+        if len(value) != len(names):
+            rule = f"have {len(names)} entries"
+            raise ValueError(message("compile", argument, rule, str(len(value))))
+        return list(value)
+    return [value] * len(names)
+
+
+def metric_lists(value: Any, names: Sequence[str], argument: str) -> list[list[Any]]:
+    """The metrics of each output, not made yet: accuracy depends on the shape of the targets."""
+    if value is None:
+        return [[] for _ in names]
+    if isinstance(value, (str, Metric)) or callable(value):
+        value = [value]
+    if not isinstance(value, (list, tuple, dict)):
+        raise TypeError(message("compile", argument, "be a list or a dict", describe(value)))
+    nested = isinstance(value, dict) or (
+        len(value) == len(names) and any(isinstance(v, (list, tuple)) or v is None for v in value)
+    )
+    if nested:
+        entries: list[Any] = per_output(value, names, argument)
+    elif len(value) == len(names) > 1:
+        entries = [[entry] for entry in value]  # as in Keras 3: a flat list of as many is one per output
+    else:
+        entries = [value] * len(names)  # as in old Keras: all for each output
+    lists = [[] if e is None else list(e) if isinstance(e, (list, tuple)) else [e] for e in entries]
+    for identifier in (i for entry in lists for i in entry):
+        if not (metrics.is_accuracy(identifier) or metrics.is_crossentropy(identifier)):
+            metrics.get(identifier, "compile", argument)  # unknown names are refused at once
+    return lists
+
+
+class Objective:
+    """The losses, metrics and optimizer of a model.
+
+    Args:
+        inputs: The model's input Symbols.
+        outputs: Its output Symbols.
+        names: The outputs' names, for logs and dicts.
+        optimizer: An Optimizer, or None where there is nothing to train.
+        loss: As given to ``compile``.
+        loss_weights: As given to ``compile``.
+        metrics: As given to ``compile``.
+        weighted_metrics: As given to ``compile``.
+    Attributes:
+        losses: The Loss of each output, or None; fixed once targets have been seen.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Symbol],
+        outputs: Sequence[Symbol],
+        names: Sequence[str],
+        *,
+        optimizer: Optimizer | None,
+        loss: Any,
+        loss_weights: Any,
+        metrics: Any,
+        weighted_metrics: Any,
+    ) -> None:
+        self.inputs, self.outputs, self.names = list(inputs), list(outputs), list(names)
+        self.optimizer = optimizer
+        self._asked_loss = per_output(loss, names, "loss")
+        for identifier in self._asked_loss:
+            if identifier is not None and not _by_shape(identifier):
+                made = losses.get(identifier, "compile", "loss")
+                if made.reduction == "none":
+                    raise ValueError(message("compile", "loss", "reduce to a number", "reduction none"))
+        self._weights = [
+            1.0 if w is None else float(w) for w in per_output(loss_weights, names, "loss_weights")
+        ]
+        self._asked = metric_lists(metrics, names, "metrics")
+        self._asked_weighted = metric_lists(weighted_metrics, names, "weighted_metrics")
+        self.losses: list[Loss | None] | None = None
+        self.loss_tracker = Mean("loss")
+        self._all: list[Metric] = [self.loss_tracker]
+        self._train_plan: Plan | None = None
+        self._test_plan: Plan | None = None
+
+    # Resolving by the targets' shapes.
+
+    def resolve(self, targets: Sequence[tuple[int, ...] | None]) -> None:
+        """Fixes losses and metrics, given the shapes of the targets; does nothing the second time."""
+        if self.losses is not None:
+            return
+        shapes = [symbol.shape for symbol in self.outputs]
+        chosen: list[Loss | None] = []
+        for identifier, target, shape in zip(self._asked_loss, targets, shapes, strict=True):
+            if _by_shape(identifier):
+                identifier = metrics.by_shapes("crossentropy", _known(target), shape)
+            chosen.append(None if identifier is None else losses.get(identifier, "compile", "loss"))
+        self._metrics = [
+            [self._metric(identifier, target, shape, chosen[k]) for identifier in asked]
+            for k, (asked, target, shape) in enumerate(zip(self._asked, targets, shapes, strict=True))
+        ]
+        self._weighted = [
+            [self._metric(identifier, target, shape, chosen[k]) for identifier in asked]
+            for k, (asked, target, shape) in enumerate(
+                zip(self._asked_weighted, targets, shapes, strict=True)
+            )
+        ]
+        self.losses = chosen
+        self._compared = [
+            k for k, loss in enumerate(chosen) if loss is not None or self._metrics[k] or self._weighted[k]
+        ]
+        several = sum(loss is not None for loss in chosen) > 1
+        self._output_trackers = [
+            Mean(f"{name}_loss") if several and loss is not None else None
+            for name, loss in zip(self.names, chosen, strict=True)
+        ]
+        self._named = self._name_metrics()
+        self._all = self.metrics
+
+    def _metric(self, identifier: Any, target: Any, shape: Any, loss: Loss | None) -> Metric:
+        for asked, word in ((metrics.is_accuracy, "accuracy"), (metrics.is_crossentropy, "crossentropy")):
+            if asked(identifier):
+                known = shape[:-1] if loss is not None and loss.sparse else _known(target)
+                metric = metrics.get(metrics.by_shapes(word, known, shape))
+                metric.name = identifier
+                return metric
+        return metrics.get(identifier, "compile", "metrics")
+
+    def _name_metrics(self) -> list[tuple[str, Metric]]:
+        """(key in the logs, metric), names made unique as Keras makes them."""
+        named: dict[str, Metric] = {}
+        for prefix, lists in (("", self._metrics), ("weighted_", self._weighted)):
+            for name, entries in zip(self.names, lists, strict=True):
+                for metric in entries:
+                    key = metric.name if len(self.names) == 1 else f"{name}_{metric.name}"
+                    if key in named and prefix:
+                        key = prefix + key
+                    base, number = key, 0
+                    while key in named:
+                        number += 1
+                        key = f"{base}_{number}"
+                    named[key] = metric
+        return list(named.items())
+
+    def target(self, k: int, function: str) -> Loss | None:
+        """The loss of output ``k``, which says what its targets must look like."""
+        assert self.losses is not None
+        return self.losses[k]
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The loss's running mean and all metrics."""
+        if self.losses is None:
+            return [self.loss_tracker]
+        trackers = [t for t in self._output_trackers if t is not None]
+        return [self.loss_tracker, *trackers, *(metric for _, metric in self._named)]
+
+    # Plans.
+
+    def _heads(self, gradient: bool) -> list[Head]:
+        assert self.losses is not None
+        heads = []
+        for k in self._compared:
+            loss = self.losses[k]
+            both = self._metrics[k] + self._weighted[k]
+            keep = not all(metric.order_only for metric in both)
+            if loss is None:
+                heads.append(Head(self.outputs[k], _nothing))
+            elif self._weights[k] == 1.0 or not gradient:
+                heads.append(Head(self.outputs[k], loss.measure, loss.absorbs, keep))
+            else:
+                scaled = partial(_scaled, loss.measure, self._weights[k])
+                heads.append(Head(self.outputs[k], scaled, loss.absorbs, keep))
+        return heads
+
+    def _watched(self) -> list[tuple[int, int, Metric, bool]]:
+        """(place among the compared outputs, output, metric, whether sample weights count)."""
+        return [
+            (place, k, metric, weighted)
+            for place, k in enumerate(self._compared)
+            for weighted, lists in ((False, self._metrics), (True, self._weighted))
+            for metric in lists[k]
+        ]
+
+    def plan_training(self, variables: Sequence[Variable]) -> Plan:
+        """The plan of a training step, and the optimizer made ready for ``variables``."""
+        if self._train_plan is None:
+            pack(variables)
+            outputs = [self.outputs[k] for k in self._compared]
+            self._train_plan = Plan(
+                self.inputs, outputs, training=True, heads=self._heads(True), wanted=variables
+            )
+            self._follow = self._watched()
+            self._prepare_optimizer(variables)
+        return self._train_plan
+
+    def _prepare_optimizer(self, variables: Sequence[Variable]) -> None:
+        optimizer = self.optimizer
+        assert optimizer is not None
+        merge = "clipnorm" not in optimizer.clipping
+        pairs = segments(variables, merge=merge)
+        if not optimizer.built:
+            optimizer.build(pairs)
+        elif not optimizer.built_for(pairs):
+            rule = "be new, or have been used for the same weights"
+            raise ValueError(message("compile", "optimizer", rule, "one used for other weights"))
+
+    @property
+    def ready(self) -> Plan | None:
+        """The plan of a training step once there is one."""
+        return self._train_plan
+
+    def plan_testing(self) -> Plan:
+        """The plan of a step of evaluation."""
+        if self._test_plan is None:
+            outputs = [self.outputs[k] for k in self._compared]
+            self._test_plan = Plan(self.inputs, outputs, heads=self._heads(False))
+            self._follow = self._watched()
+        return self._test_plan
+
+    # Steps.
+
+    def train(self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> None:
+        """One training step on arrays that are right; ``plan_training`` came before."""
+        plan = self._train_plan
+        values, slots = plan.step(inputs, targets, weights)  # type: ignore[union-attr]
+        self.optimizer.step()  # type: ignore[union-attr]
+        self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
+
+    def test(self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> None:
+        """One step of evaluation on arrays that are right; ``plan_testing`` came before."""
+        plan = self._test_plan
+        slots = plan.forward(inputs)  # type: ignore[union-attr]
+        values = plan.measure(slots, targets, weights)  # type: ignore[union-attr]
+        plan.commit(slots)  # type: ignore[union-attr]
+        self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
+
+    def _track(
+        self, plan: Plan, values: list[float], slots: list[Any], rows: int, targets: Any, weights: Any
+    ) -> None:
+        total = 0.0
+        for k, value in zip(self._compared, values, strict=True):
+            total += self._weights[k] * value
+            tracker = self._output_trackers[k]
+            if tracker is not None:
+                tracker.total += value * rows
+                tracker.count += rows
+        self.loss_tracker.total += total * rows
+        self.loss_tracker.count += rows
+        for place, _, metric, weighted in self._follow:
+            weight = weights[place] if weighted else None
+            mask = plan.mask(slots, place)
+            prediction = slots[plan.outputs[place]]
+            if mask is not None:
+                weight = row_weights(mask.shape, weight, mask, "sum", prediction.dtype)
+            metric.update_state(targets[place], prediction, weight)
+
+    def reset(self) -> None:
+        """Starts the running means again."""
+        for metric in self._all:
+            metric.reset_state()
+
+    def logs(self) -> dict[str, float]:
+        """The running means by name, in the alphabet's order, as Keras gives them."""
+        values = {name: float(metric.result()) for name, metric in self._named}
+        for tracker in self._output_trackers:
+            if tracker is not None:
+                values[tracker.name] = tracker.result()
+        values["loss"] = self.loss_tracker.result()
+        return dict(sorted(values.items()))
+
+    def in_order(self) -> list[float]:
+        """The loss, then the metrics: what the ``..._on_batch`` methods return as a list."""
+        values = [self.loss_tracker.result()]
+        values += [t.result() for t in self._output_trackers if t is not None]
+        return values + [float(metric.result()) for _, metric in self._named]
+
+    def names_in_order(self) -> list[str]:
+        """The names of ``in_order``."""
+        trackers = [t.name for t in self._output_trackers if t is not None]
+        return ["loss", *trackers, *(name for name, _ in self._named)]
+
+    # Targets.
+
+    @property
+    def compared(self) -> list[int]:
+        """The outputs that have a loss or a metric, and so targets."""
+        return self._compared
+
+    def check_target(self, k: int, value: Any, function: str) -> Array:
+        """Targets of output ``k`` converted at once, for the methods that take one batch."""
+        assert self.losses is not None
+        loss, symbol = self.losses[k], self.outputs[k]
+        if loss is not None:
+            return loss.target(value, symbol, function, "y")
+        return floating(value, function, "y", dtype=symbol.dtype)
+
+    def target_type(self, k: int) -> Any:
+        """The dtype that batches of targets have: None leaves labels as they are."""
+        assert self.losses is not None
+        loss = self.losses[k]
+        sparse = loss.sparse if loss is not None else False
+        return None if sparse else self.outputs[k].dtype
+
+
+def _by_shape(identifier: Any) -> bool:
+    return metrics.is_crossentropy(identifier)
+
+
+def _known(target: tuple[int, ...] | None) -> tuple[int, ...]:
+    return (1,) if target is None else target
+
+
+def _nothing(prediction: Array, *_: Any) -> tuple[float, None]:
+    return 0.0, None
+
+
+def _scaled(measure: Any, scale: float, *arguments: Any) -> tuple[float, Array | None]:
+    """A loss whose gradient is scaled; its value is not, since it is reported by itself."""
+    value, gradient = measure(*arguments)
+    if gradient is not None:
+        np.multiply(gradient, gradient.dtype.type(scale), out=gradient)
+    return value, gradient

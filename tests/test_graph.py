@@ -1,0 +1,330 @@
+"""Plans: what they fuse, what they leave out, where variables lie, what a failed step leaves behind."""
+
+import numpy as np
+import pytest
+from keras_twin import check_step, twins
+
+import fastseq
+from fastseq import layers, ops
+from fastseq._symbol import Variable
+from fastseq.graph import Plan, pack, segments
+
+
+def model_of(inputs, outputs, loss="mse", metrics=(), **options):
+    model = fastseq.Model(inputs, outputs)
+    model.compile("sgd", loss, metrics=list(metrics), **options)
+    return model
+
+
+def train_plan(model, target):
+    """The plan of a training step, after one step on zeros."""
+    x = [np.zeros((2, *symbol.shape[1:]), np.float32) for symbol in model.inputs]
+    model.train_on_batch(x if len(x) > 1 else x[0], target)
+    return model.objective.ready
+
+
+def forward_names(plan):
+    names = {op.forward: op.name for op in _ops()}
+    return [names.get(step[2], "?") for step in plan._forward]
+
+
+def _ops():
+    from fastseq._symbol import Op
+    from fastseq.ops import arrays, symbolic
+
+    return [v for module in (arrays, symbolic) for v in vars(module).values() if isinstance(v, Op)]
+
+
+def options_of(plan, name):
+    return [step[4] for step, n in zip(plan._forward, forward_names(plan), strict=True) if n == name]
+
+
+def addition(softmax_layer=True):
+    x = layers.Input((7, 12))
+    h = layers.RepeatVector(4)(layers.LSTM(8)(x))
+    h = layers.LSTM(8, return_sequences=True)(h)
+    if softmax_layer:
+        return x, layers.Activation("softmax")(layers.TimeDistributed(layers.Dense(12))(h))
+    return x, layers.TimeDistributed(layers.Dense(12, activation="softmax"))(h)
+
+
+ONE_HOT = np.eye(12, dtype=np.float32)[np.zeros((2, 4), int)]
+
+
+@pytest.mark.parametrize("softmax_layer", [True, False])
+def test_addition_plan_is_as_short_as_it_can_be(softmax_layer):
+    plan = train_plan(model_of(*addition(softmax_layer), "categorical_crossentropy", ["accuracy"]), ONE_HOT)
+    assert forward_names(plan) == ["lstm", "lstm", "dense"]  # no repeat, no softmax
+    first, second = options_of(plan, "lstm")
+    assert first["return_sequence"] is False
+    assert second["repeat"] == 4
+    assert "return_sequence" not in second
+    wanted = [step[2] for step in plan._backward]
+    assert wanted == [("x", "kernel", "bias"), ("x", "kernel", "recurrent_kernel", "bias"),
+                      ("kernel", "recurrent_kernel", "bias")]  # no gradient of the data  # fmt: skip
+    assert all(set(step[3]) == set(step[2]) - {"x"} for step in plan._backward)  # all added in place
+
+
+def test_probabilities_are_kept_where_a_metric_reads_them():
+    x, y = addition()
+    plan = train_plan(model_of(x, y, "categorical_crossentropy", ["accuracy", "mse"]), ONE_HOT)
+    assert forward_names(plan) == ["lstm", "lstm", "dense", "softmax"]
+    assert len(plan._backward) == 3  # the loss still takes the logits
+
+
+def test_intermediates_that_are_used_are_not_fused_away():
+    x = layers.Input((5,))
+    repeated = layers.RepeatVector(3)(layers.Dense(4)(x))
+    plan = Plan([x], [layers.LSTM(2)(repeated), repeated])
+    assert sorted(forward_names(plan)) == ["dense", "lstm", "repeat"]
+    assert options_of(plan, "lstm")[0]["repeat"] == 3
+    hidden = layers.Dense(4)(x)
+    plan = Plan([x], [layers.Activation("relu")(hidden), hidden])
+    assert forward_names(plan) == ["dense", "activation"]
+    plan = Plan([x], [layers.Activation("relu")(hidden)])
+    assert forward_names(plan) == ["dense"]
+    assert options_of(plan, "dense")[0]["activation"] == "relu"
+
+
+def test_sigmoid_is_taken_in_by_binary_crossentropy():
+    x = layers.Input((5,))
+    model = model_of(x, layers.Dense(1, activation="sigmoid")(x), "binary_crossentropy")
+    plan = train_plan(model, np.ones((2, 1)))
+    assert forward_names(plan) == ["dense"]
+    assert options_of(plan, "dense")[0]["activation"] == "linear"
+    # with the metric, probabilities are made too, and the loss does not take its gradient from them
+    model = model_of(x, layers.Dense(1, activation="sigmoid")(x), "binary_crossentropy", ["accuracy"])
+    plan = train_plan(model, np.ones((2, 1)))
+    assert forward_names(plan) == ["dense", "activation"]
+
+
+def test_dropout_is_left_out_of_inference():
+    x = layers.Input((5,))
+    y = layers.Dense(2)(layers.Dropout(0.5)(x))
+    assert forward_names(Plan([x], [y])) == ["dense"]
+    assert forward_names(Plan([x], [y], training=True)) == ["dropout", "dense"]
+    always = layers.Dense(2)(layers.Dropout(0.5)(x, training=True))
+    assert forward_names(Plan([x], [always])) == ["dropout", "dense"]
+
+
+def test_what_nobody_asks_for_is_not_computed():
+    x = layers.Input((5, 3))
+    shared = layers.LSTM(4, return_sequences=True)(x)
+    layers.GRU(4)(shared)  # a branch that leads nowhere
+    assert forward_names(Plan([x], [shared])) == ["lstm"]
+
+
+def test_frozen_layers_have_no_backward():
+    x = layers.Input((5,))
+    first, second = layers.Dense(4), layers.Dense(2)
+    first.trainable = False
+    model = model_of(x, second(first(x)))
+    plan = train_plan(model, np.zeros((2, 2)))
+    assert [step[2] for step in plan._backward] == [("kernel", "bias")]
+    before = first.get_weights()
+    model.train_on_batch(np.ones((2, 5)), np.ones((2, 2)))
+    assert all((a == b).all() for a, b in zip(before, first.get_weights(), strict=True))
+
+
+def test_outputs_must_follow_from_inputs():
+    x, other = layers.Input((5,)), layers.Input((5,))
+    with pytest.raises(ValueError) as error:
+        fastseq.Model(x, layers.Dense(2)(other))
+    assert str(error.value) == (
+        "Model: outputs must be computed from the inputs, "
+        "got one that needs <Symbol shape=(None, 5), dtype=float32>"
+    )
+
+
+# --- gradients of joined graphs, against Keras ----------------------------------------------------
+
+
+def rows(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def test_a_layer_used_twice_adds_its_gradients():
+    def build(k):
+        a, b = k.Input((4,)), k.Input((4,))
+        dense = k.layers.Dense(3, activation="tanh")
+        return k.Model([a, b], k.layers.Subtract()([dense(a), dense(dense_in(k, b))]))
+
+    def dense_in(k, b):
+        return k.layers.Dense(4)(b)
+
+    ours, theirs = twins(build)
+    check_step(ours, theirs, [rows(5, 4), rows(5, 4, seed=1)], rows(5, 3, seed=2), "mse")
+
+
+def test_a_value_used_many_times():
+    """Sums share gradients, so what is added in place must not be what another branch holds."""
+
+    def build(k):
+        x = k.Input((4,))
+        h = k.layers.Dense(4)(x)
+        a = k.layers.Dense(4, activation="tanh")(h)
+        b = k.layers.Add()([h, a])
+        c = k.layers.Multiply()([b, h])
+        d = k.layers.Average()([b, c, a])
+        e = k.layers.Maximum()([d, h])
+        return k.Model(x, k.layers.Concatenate()([e, h, b]))
+
+    ours, theirs = twins(build)
+    check_step(ours, theirs, rows(5, 4), rows(5, 12, seed=2), "mse")
+
+
+def test_models_within_models():
+    def build(k):
+        x = k.Input((5, 4))
+        inner = k.Model(x, k.layers.Dense(3)(k.layers.LSTM(3)(x)))
+        a, b = k.Input((5, 4)), k.Input((5, 4))
+        return k.Model([a, b], k.layers.Add()([inner(a), inner(b)]))
+
+    ours, theirs = twins(build)
+    check_step(ours, theirs, [rows(3, 5, 4), rows(3, 5, 4, seed=1)], rows(3, 3, seed=2), "mse")
+
+
+def test_several_losses_with_weights():
+    def build(k):
+        x = k.Input((4,))
+        h = k.layers.Dense(6, activation="relu")(x)
+        a = k.layers.Dense(3, activation="softmax", name="a")(h)
+        return k.Model(x, [a, k.layers.Dense(1, name="b")(h)])
+
+    ours, theirs = twins(build)
+    y = [np.eye(3, dtype=np.float32)[[0, 1, 2, 1]], rows(4, 1)]
+    for model, k in ((ours, fastseq.optimizers.SGD(1.0)), (theirs, None)):
+        if k is None:
+            import keras
+
+            k = keras.optimizers.SGD(1.0)
+            options = {"run_eagerly": True}
+        else:
+            options = {}
+        model.compile(k, ["categorical_crossentropy", "mse"], loss_weights=[0.5, 2.0],
+                      metrics=[["accuracy"], ["mae"]], **options)  # fmt: skip
+    a = ours.train_on_batch(rows(4, 4), y, return_dict=True)
+    b = theirs.train_on_batch(rows(4, 4), y, return_dict=True)
+    assert set(a) == set(b)
+    for key in a:
+        assert a[key] == pytest.approx(float(b[key]), rel=1e-5), key
+    for p, q in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(p, q, rtol=2e-5, atol=2e-5)
+
+
+class Scale(layers.Layer):
+    """A layer of a user's own, of operations that know nothing of where gradients belong."""
+
+    def build(self, input_shape):
+        self.factor = self.add_weight((input_shape[-1],), "ones", "factor")
+        self.shift = self.add_weight((1,), "zeros", "shift")
+
+    def call(self, inputs):
+        return ops.add(ops.multiply(inputs, self.factor), self.shift)
+
+
+def everything():
+    """A graph with every recurrent layer and most others, in float64."""
+    double = {"dtype": "float64"}
+    ids, x = layers.Input((5,)), layers.Input((5, 3), dtype="float64")
+    a = layers.Embedding(6, 3, mask_zero=True, **double)(ids)
+    a = layers.Bidirectional(layers.LSTM(3, return_sequences=True, **double), **double)(a)
+    b = layers.TimeDistributed(layers.Dense(6, activation="gelu", **double), **double)(x)
+    c = layers.add([layers.GRU(6, return_sequences=True, **double)(b), a, b])
+    c = layers.GRU(4, reset_after=False, go_backwards=True, return_sequences=True, **double)(c)
+    out, h, state = layers.LSTM(4, return_state=True, activation="softsign", **double)(c)
+    d = layers.SimpleRNN(4, return_sequences=True, **double)(layers.RepeatVector(3)(out), initial_state=h)
+    d = Scale(**double)(layers.multiply([d, d[:, ::-1]]))
+    e = layers.Dense(2, activation="sigmoid", **double)(layers.Flatten()(d))
+    f = layers.Dense(3, activation="softmax", **double)(layers.concatenate([state, out]))
+    return fastseq.Model([ids, x], [e, f])
+
+
+def test_gradients_of_a_whole_graph_by_differences():
+    """Along a random direction in the space of all weights, with masks, weights and two losses."""
+    rng = np.random.default_rng(3)
+    model = everything()
+    model.compile(fastseq.optimizers.SGD(1.0), ["binary_crossentropy", "categorical_crossentropy"],
+                  loss_weights=[0.7, 1.3])  # fmt: skip
+    ids = np.array([[1, 2, 0, 3, 0], [5, 4, 3, 2, 1], [0, 0, 0, 0, 0], [1, 0, 0, 0, 2]])
+    x = [ids, rng.normal(size=(4, 5, 3))]
+    y = [rng.integers(0, 2, (4, 2)).astype(float), np.eye(3)[[0, 1, 2, 1]]]
+    weights = [rng.normal(0, 0.5, w.shape) for w in model.get_weights()]
+    direction = [rng.normal(size=w.shape) for w in weights]
+    losses = []
+    for step in (-1e-5, 1e-5):
+        model.set_weights([w + step * d for w, d in zip(weights, direction, strict=True)])
+        losses.append(model.test_on_batch(x, y)[0])
+    model.set_weights(weights)
+    model.train_on_batch(x, y)
+    gradients = [w - new for w, new in zip(weights, model.get_weights(), strict=True)]
+    expected = (losses[1] - losses[0]) / 2e-5
+    assert sum((g * d).sum() for g, d in zip(gradients, direction, strict=True)) == pytest.approx(
+        expected, rel=1e-7
+    )
+    assert all(np.abs(g).sum() > 0 for g in gradients)
+
+
+# --- variables ------------------------------------------------------------------------------------
+
+
+def test_parameters_lie_in_one_buffer():
+    x, y = addition()
+    model = model_of(x, y, "categorical_crossentropy")
+    train_plan(model, ONE_HOT)
+    ((values, gradients),) = segments(model.trainable_weights)
+    assert values.ctypes.data % 64 == 0
+    assert gradients.ctypes.data % 64 == 0
+    for variable in model.trainable_weights:
+        assert np.shares_memory(variable.value, values)
+        assert np.shares_memory(variable.gradient, gradients)
+        assert variable.value.ctypes.data % 64 == 0
+    each = segments(model.trainable_weights, merge=False)
+    assert [len(value) for value, _ in each] == [v.value.size for v in model.trainable_weights]
+    assert not gradients.any()  # the optimizer leaves them cleared
+
+
+def test_packed_variables_stay_where_they_are():
+    a, b = (Variable(np.full((3,), k, np.float32), "v") for k in (1, 2))
+    wide = Variable(np.zeros((5,)), "wide")
+    pack([a, wide])
+    place = a.value
+    pack([a, b, wide])
+    assert a.value is place
+    assert [len(v) for v, _ in segments([a, b, wide])] == [16, 16, 8]
+    np.testing.assert_array_equal(b.value, [2, 2, 2])
+
+
+def test_a_failed_step_leaves_no_gradient():
+    x = layers.Input((4, 3))
+    model = model_of(x, layers.Dense(2)(layers.LSTM(3)(x)))
+    plan = train_plan(model, np.zeros((2, 2)))
+    before = model.get_weights()
+    broken = list(plan._backward)
+    plan._backward[-1] = (lambda *a, **k: 1 / 0, *plan._backward[-1][1:])
+    with pytest.raises(ZeroDivisionError):
+        model.train_on_batch(rows(2, 4, 3), rows(2, 2))
+    assert not any(variable.gradient.any() for variable in model.weights)
+    assert all((p == q).all() for p, q in zip(before, model.get_weights(), strict=True))
+    plan._backward[:] = broken
+    model.train_on_batch(rows(2, 4, 3), rows(2, 2))
+
+
+def test_a_model_compiled_after_predicting_uses_the_same_weights():
+    x = layers.Input((4,))
+    model = fastseq.Model(x, layers.Dense(2)(x))
+    before = model.predict(rows(3, 4), verbose=0)
+    model.compile("sgd", "mse")
+    model.train_on_batch(rows(3, 4), rows(3, 2))
+    after = model.predict(rows(3, 4), verbose=0)
+    assert (before != after).all()
+    np.testing.assert_allclose(after, rows(3, 4) @ model.get_weights()[0] + model.get_weights()[1], rtol=1e-5)
+
+
+def test_one_plan_runs_on_any_batch():
+    x, y = addition()
+    model = model_of(x, y, "categorical_crossentropy", ["accuracy"])
+    plan = model.predict_plan()
+    for batch in (1, 5, 2, 0):
+        (out,) = plan.run([rows(batch, 7, 12)])
+        assert out.shape == (batch, 4, 12)
