@@ -15,10 +15,12 @@ from fastseq import (
     models,
     ops,
     optimizers,
+    recipes,
 )
 from fastseq._random import set_seed
 from fastseq.layers import Input
 from fastseq.models import Model, Sequential
+from fastseq.recipes import train_addition
 from fastseq.threads import get_num_threads, set_num_threads
 
 __version__ = _core.__version__
@@ -38,6 +40,8 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "recipes",
     "set_num_threads",
     "set_seed",
+    "train_addition",
 ]

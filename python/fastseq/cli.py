@@ -1,13 +1,19 @@
-"""The command `fastseq`: `fastseq info`."""
+"""The command `fastseq`: `fastseq addition`, `fastseq info`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import fastseq
 from fastseq import _core
+
+if TYPE_CHECKING:
+    from fastseq.recipes import AdditionResult
 
 __all__ = ["main"]
 
@@ -29,10 +35,99 @@ def _info(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_addition(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "addition",
+        help="train a model to add numbers, character by character",
+        description="Trains a model to answer questions such as 535+61, character by character. "
+        "Ctrl-C ends the training and keeps what was learnt.",
+    )
+    add = parser.add_argument
+    add("--digits", type=int, default=3, help="the most digits a number has (%(default)s)")
+    add("--cell", choices=("lstm", "gru", "simple_rnn"), default="lstm", help="the layer (%(default)s)")
+    add("--units", type=int, default=128, help="units of each recurrent layer (%(default)s)")
+    add("--layers", type=int, default=1, help="decoder layers (%(default)s)")
+    add("--training-size", type=int, help="questions, a tenth of them for validation (by the digits)")
+    add("--no-invert", action="store_true", help="do not reverse the questions")
+    add("--batch-size", type=int, help="questions per step (by the digits)")
+    add("--learning-rate", type=float, help="of Adam (by the digits)")
+    add("--epochs", type=int, default=200, help="the most epochs to train (%(default)s)")
+    add("--target-accuracy", type=float, default=0.99, help="accuracy at which to stop (%(default)s)")
+    add("--seed", type=int, default=0, help="of questions, weights and shuffling (%(default)s)")
+    add("--quiet", action="store_true", help="print the last line only")
+    add("--save", metavar="PATH", help="write the trained model to a safetensors file")
+    add("--load", metavar="PATH", help="read a saved model instead of training one")
+    add("--plot", metavar="FILE", help="draw accuracy and loss into an image file (needs matplotlib)")
+    add("--ask", action="store_true", help="answer questions from the terminal afterwards")
+    parser.set_defaults(run=_addition, parser=parser)
+
+
+def _addition(arguments: argparse.Namespace) -> int:
+    from fastseq.recipes import AdditionResult, train_addition
+
+    fail = arguments.parser.error
+    # whatever would be wrong after the training is wrong before it
+    for path in filter(None, (arguments.save, arguments.plot)):
+        folder = os.path.dirname(os.path.abspath(path))
+        if os.path.isdir(path) or not os.access(folder, os.W_OK):
+            fail(f"cannot write {path}")
+    if arguments.plot and importlib.util.find_spec("matplotlib") is None:
+        fail("--plot needs matplotlib: pip install 'fastseq[plot]'")
+    try:
+        if arguments.load:
+            result = AdditionResult.load(arguments.load)
+        else:
+            result = train_addition(
+                digits=arguments.digits,
+                cell=arguments.cell,
+                units=arguments.units,
+                layers=arguments.layers,
+                training_size=arguments.training_size,
+                invert=not arguments.no_invert,
+                batch_size=arguments.batch_size,
+                epochs=arguments.epochs,
+                target_accuracy=arguments.target_accuracy,
+                seed=arguments.seed,
+                verbose=0 if arguments.quiet else 1,
+                learning_rate=arguments.learning_rate,
+            )
+        if arguments.load or arguments.quiet:
+            print(result)
+        if arguments.save:
+            result.save(arguments.save)
+        if arguments.plot:
+            result.plot(arguments.plot)
+    except (ValueError, OSError) as error:
+        fail(str(error))
+    if arguments.ask:
+        _ask(result)
+    return 0
+
+
+def _ask(result: AdditionResult) -> None:
+    """Answers one question per line until there are no more."""
+    terminal = sys.stdin.isatty()
+    if terminal:
+        digits = result.configuration["digits"]
+        print(f"Ask for sums of numbers of at most {digits} digit{'s' * (digits > 1)}; an empty line ends.")
+    while True:
+        try:
+            question = input("? " if terminal else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            break
+        if not question:
+            break
+        try:
+            print(result.predict(question))
+        except ValueError as error:
+            print(str(error).removeprefix("AdditionResult.predict: "))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastseq", description=fastseq.__doc__)
     parser.add_argument("--version", action="version", version=f"fastseq {fastseq.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
+    _add_addition(commands)
     info = commands.add_parser("info", help="print version, instruction set, threads, OpenMP, CUDA")
     info.set_defaults(run=_info)
     return parser
@@ -41,7 +136,10 @@ def _parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    return int(arguments.run(arguments))
+    try:
+        return int(arguments.run(arguments))
+    except KeyboardInterrupt:
+        return 130  # what a shell reports for Ctrl-C
 
 
 if __name__ == "__main__":

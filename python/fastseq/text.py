@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastseq._arrays import Array
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = ["CharacterTable"]
 
@@ -45,7 +49,7 @@ class CharacterTable:
     def __repr__(self) -> str:
         return f"CharacterTable({''.join(self.chars)!r})"
 
-    def indices(self, texts: str | Sequence[str], num_rows: int, *, fill: int = -1) -> NDArray[Any]:
+    def indices(self, texts: str | Sequence[str], num_rows: int, *, fill: int = -1) -> Array:
         """The class of every character, int32: (num_rows,) for one string, (texts, num_rows) for a list.
 
         Args:
@@ -62,7 +66,7 @@ class CharacterTable:
         classes = self._indices(name, _strings(name, texts), num_rows, fill)
         return classes.reshape(num_rows) if one else classes
 
-    def encode(self, texts: str | Sequence[str], num_rows: int, *, dtype: DTypeLike = bool) -> NDArray[Any]:
+    def encode(self, texts: str | Sequence[str], num_rows: int, *, dtype: DTypeLike = bool) -> Array:
         """One-hot rows: (num_rows, characters) for one string, (texts, num_rows, characters) for a list.
 
         Args:
@@ -92,7 +96,7 @@ class CharacterTable:
             ValueError: The axes are not those above, or a class is outside the table.
         """
         name = "CharacterTable.decode"
-        array: NDArray[Any] = np.asarray(x)
+        array: Array = np.asarray(x)
         if calc_argmax:
             if array.ndim not in (2, 3) or array.shape[-1] != len(self.chars):
                 raise ValueError(
@@ -120,7 +124,7 @@ class CharacterTable:
         rows = array.shape[1]
         return [whole[i : i + rows] for i in range(0, len(whole), rows)]
 
-    def _indices(self, name: str, texts: list[str], num_rows: int, fill: int) -> NDArray[Any]:
+    def _indices(self, name: str, texts: list[str], num_rows: int, fill: int) -> Array:
         if isinstance(num_rows, bool) or not isinstance(num_rows, (int, np.integer)):
             raise TypeError(f"{name}: num_rows must be an integer, got {type(num_rows).__name__}")
         if num_rows < 0:
@@ -144,7 +148,7 @@ class CharacterTable:
         rows[np.arange(num_rows) < lengths[:, None]] = classes
         return rows
 
-    def _one_hot(self, classes: NDArray[Any], dtype: DTypeLike) -> NDArray[Any]:
+    def _one_hot(self, classes: Array, dtype: DTypeLike) -> Array:
         # rows beyond the end of a string have class -1: they match nothing
         hot = np.zeros((*classes.shape, len(self.chars)), dtype)
         flat = classes.reshape(-1)

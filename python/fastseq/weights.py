@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fastseq._arrays import Array
 
 __all__ = ["read_weights", "write_weights"]
 
@@ -17,7 +18,7 @@ FORMAT = "fastseq"
 
 
 def write_weights(
-    path: str | os.PathLike[str], weights: Mapping[str, NDArray[Any]], configuration: Mapping[str, Any]
+    path: str | os.PathLike[str], weights: Mapping[str, Array], configuration: Mapping[str, Any]
 ) -> None:
     """Writes named arrays and a configuration into one safetensors file.
 
@@ -59,7 +60,7 @@ def write_weights(
             os.close(directory)
 
 
-def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
     """The arrays and the configuration of a file that ``write_weights`` wrote.
 
     Raises:

@@ -1,0 +1,137 @@
+"""The command: what each option does, what it prints, and how it refuses."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fastseq import cli
+from fastseq.recipes import AdditionResult
+
+SMALL = ["addition", "--digits", "1", "--units", "8", "--epochs", "2"]
+
+
+def test_addition(capsys):
+    assert cli.main(SMALL) == 0
+    out = capsys.readouterr().out
+    assert "Total addition questions: 55" in out
+    assert len(re.findall("^Q ", out, re.MULTILINE)) == 20
+    assert "\033[9" not in out
+    assert out.splitlines()[-1].startswith("1 digit, lstm 8: ")
+
+
+def test_addition_quiet(capsys):
+    assert cli.main([*SMALL, "--quiet"]) == 0
+    assert re.fullmatch(
+        r"1 digit, lstm 8: \S+ % of characters and \S+ % of answers right after 2 epochs, \S+ s\n",
+        capsys.readouterr().out,
+    )
+
+
+def test_addition_options_reach_the_recipe(tmp_path, capsys):
+    path = str(tmp_path / "adder")
+    options = "--digits 2 --cell gru --units 4 --layers 2 --training-size 50 --no-invert --batch-size 16"
+    options += " --learning-rate 0.01 --epochs 1 --target-accuracy 0.5 --seed 7 --quiet --save"
+    assert cli.main(["addition", *options.split(), path]) == 0
+    assert AdditionResult.load(path).configuration == {
+        "digits": 2,
+        "cell": "gru",
+        "units": 4,
+        "layers": 2,
+        "training_size": 50,
+        "invert": False,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "epochs": 1,
+        "target_accuracy": 0.5,
+        "seed": 7,
+    }
+    said = capsys.readouterr().out
+    assert cli.main(["addition", "--load", path]) == 0
+    assert capsys.readouterr().out == said
+
+
+def test_addition_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert cli.main([*SMALL, "--quiet", "--plot", str(tmp_path / "curves.svg")]) == 0
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
+
+
+def test_addition_ask(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("1+2\n100+1\n\n3+3\n"))
+    assert cli.main([*SMALL, "--quiet", "--ask"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # the empty line ended it
+    assert lines[2] == (
+        "questions must be two numbers of at most 1 digit and a plus, such as '9+1', got '100+1'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--cell", "rnn"], "argument --cell: invalid choice: 'rnn'"),
+        (["--digits", "three"], "argument --digits: invalid int value: 'three'"),
+        (["--digits", "0"], "train_addition: digits must be from 1 to 18, got 0"),
+        (
+            ["--digits", "1", "--training-size", "100"],
+            "train_addition: training_size must be at most 55, all the questions that 1 digit can ask, "
+            "got 100",
+        ),
+        (["--save", "/nowhere/at/all"], "cannot write /nowhere/at/all"),
+        (["--plot", "/"], "cannot write /"),
+        (["--load", "/nowhere"], "[Errno 2] No such file or directory: '/nowhere'"),
+    ],
+)
+def test_addition_refuses(options, text, capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["addition", *options])
+    assert error.value.code == 2
+    assert f"fastseq addition: error: {text}" in capsys.readouterr().err
+
+
+def test_unknown_option(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["addition", "--digit-count", "3"])
+    assert "unrecognized arguments: --digit-count 3" in capsys.readouterr().err
+
+
+def test_addition_plot_without_matplotlib(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SystemExit):
+        cli.main(["addition", "--plot", "curves.png"])
+    assert "error: --plot needs matplotlib: pip install 'fastseq[plot]'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_addition_interrupted(tmp_path):
+    path = tmp_path / "adder"
+    command = [sys.executable, "-u", "-m", "fastseq.cli", "addition", "--digits", "2", "--units", "8"]
+    process = subprocess.Popen(
+        [
+            *command,
+            "--epochs",
+            "100000",
+            "--target-accuracy",
+            "1",
+            "--training-size",
+            "500",
+            "--save",
+            str(path),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stdout:
+        if line.startswith("Q "):  # at least one epoch is over
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Interrupted: keeping what was learnt." in out
+    assert AdditionResult.load(path).interrupted
