@@ -23,47 +23,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from jobs import CHARS, GATES, questions, write_job
 from peers import NAMES
 from timing import Failed, Missing, Worker, available_cpus, interleave, machine, summary
 
-GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
-CHARS = 12
 PEERS = Path(__file__).with_name("peers.py")
-
-
-def starting_weights(cell: str, units: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Keras's own initial weights: glorot_uniform, orthogonal, zeros with a forget bias of one."""
-
-    def glorot(rows: int, columns: int) -> np.ndarray:
-        limit = np.sqrt(6 / (rows + columns))
-        return rng.uniform(-limit, limit, (rows, columns))
-
-    def layer(features: int) -> list[np.ndarray]:
-        width = GATES[cell] * units
-        recurrent = np.linalg.qr(rng.normal(size=(width, units)))[0].T
-        bias = np.zeros((2, width) if cell == "gru" else width)
-        if cell == "lstm":
-            bias[units : 2 * units] = 1
-        return [glorot(features, width), recurrent, bias]
-
-    weights = [*layer(CHARS), *layer(units), glorot(units, CHARS), np.zeros(CHARS)]
-    return [np.ascontiguousarray(w, np.float32) for w in weights]
-
-
-def questions(digits: int, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """One-hot questions as the example's in shape and kind; which ones does not matter for time."""
-    chars = "".join(sorted("0123456789+ "))
-    points = np.array([chars.index(c) if c in chars else -1 for c in map(chr, range(128))])
-    pairs = rng.integers(0, (10 ** rng.integers(1, digits + 1, (size, 2))))
-
-    def encode(texts: list[str], length: int) -> np.ndarray:
-        rows = np.frombuffer("".join(t.ljust(length) for t in texts).encode("ascii"), np.uint8)
-        return np.eye(CHARS, dtype=bool)[points[rows].reshape(size, length)]
-
-    x = encode([f"{a}+{b}" for a, b in pairs.tolist()], 2 * digits + 1)[:, ::-1]
-    y = encode([str(s) for s in pairs.sum(1).tolist()], digits + 1)
-    split = size - size // 10
-    return {"x_train": x[:split], "y_train": y[:split], "x_val": x[split:], "y_val": y[split:]}
 
 
 def flops(cell: str, digits: int, units: int, batch: int) -> float:
@@ -79,14 +43,6 @@ def flops(cell: str, digits: int, units: int, batch: int) -> float:
     dense = 2 * batch * answered * units * CHARS
     # forward, gradient of the weights, and gradient of what came in except for the questions
     return 2 * encoder_input + 3 * (decoder_input + recurrent + dense)
-
-
-def write_job(folder: Path, options: argparse.Namespace, cell: str) -> None:
-    rng = np.random.default_rng(0)
-    job = {"cell": cell, "units": options.units, "digits": options.digits, "batch_size": options.batch_size}
-    (folder / "job.json").write_text(json.dumps(job))
-    weights = {f"weight{i}": w for i, w in enumerate(starting_weights(cell, options.units, rng))}
-    np.savez(folder / "arrays.npz", **weights, **questions(options.digits, options.questions, rng))
 
 
 @contextlib.contextmanager
@@ -137,7 +93,8 @@ def measure(options: argparse.Namespace, cell: str, threads: int) -> dict[str, A
     )
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        write_job(folder, options, cell)
+        arrays = questions(options.digits, options.questions, np.random.default_rng(0))
+        write_job(folder, cell, options.units, options.digits, options.batch_size, arrays)
         with opened(options.peers, folder, cpus) as (workers, versions):
             check_agreement(workers, folder)
             print(f"  {len(workers)} agree on loss, prediction, gradients and five Adam steps")

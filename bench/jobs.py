@@ -1,0 +1,57 @@
+"""What a peer is given to work on: a folder with the settings, the first weights and the questions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+CHARS = 12
+
+
+def starting_weights(cell: str, units: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Keras's own initial weights: glorot_uniform, orthogonal, zeros with a forget bias of one."""
+
+    def glorot(rows: int, columns: int) -> np.ndarray:
+        limit = np.sqrt(6 / (rows + columns))
+        return rng.uniform(-limit, limit, (rows, columns))
+
+    def layer(features: int) -> list[np.ndarray]:
+        width = GATES[cell] * units
+        recurrent = np.linalg.qr(rng.normal(size=(width, units)))[0].T
+        bias = np.zeros((2, width) if cell == "gru" else width)
+        if cell == "lstm":
+            bias[units : 2 * units] = 1
+        return [glorot(features, width), recurrent, bias]
+
+    weights = [*layer(CHARS), *layer(units), glorot(units, CHARS), np.zeros(CHARS)]
+    return [np.ascontiguousarray(w, np.float32) for w in weights]
+
+
+def questions(digits: int, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """One-hot questions as the example's in shape and kind; which ones does not matter for time."""
+    chars = "".join(sorted("0123456789+ "))
+    points = np.array([chars.index(c) if c in chars else -1 for c in map(chr, range(128))])
+    pairs = rng.integers(0, (10 ** rng.integers(1, digits + 1, (size, 2))))
+
+    def encode(texts: list[str], length: int) -> np.ndarray:
+        rows = np.frombuffer("".join(t.ljust(length) for t in texts).encode("ascii"), np.uint8)
+        return np.eye(CHARS, dtype=bool)[points[rows].reshape(size, length)]
+
+    x = encode([f"{a}+{b}" for a, b in pairs.tolist()], 2 * digits + 1)[:, ::-1]
+    y = encode([str(s) for s in pairs.sum(1).tolist()], digits + 1)
+    split = size - size // 10
+    return {"x_train": x[:split], "y_train": y[:split], "x_val": x[split:], "y_val": y[split:]}
+
+
+def write_job(
+    folder: Path, cell: str, units: int, digits: int, batch_size: int, arrays: dict[str, Any]
+) -> None:
+    """Writes a job; `arrays` are x_train, y_train, x_val and y_val."""
+    job = {"cell": cell, "units": units, "digits": digits, "batch_size": batch_size}
+    (folder / "job.json").write_text(json.dumps(job))
+    weights = starting_weights(cell, units, np.random.default_rng(0))
+    np.savez(folder / "arrays.npz", **{f"weight{i}": w for i, w in enumerate(weights)}, **arrays)
