@@ -25,8 +25,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from jobs import CHARS, GATES, questions, write_job
 from peers import NAMES
-from timing import Failed, Missing, Worker, available_cpus, interleave, machine, summary
+from timing import Failed, Missing, Worker, available_cpus, interleave, machine, put_between, summary, where
 
+LABELS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 PEERS = Path(__file__).with_name("peers.py")
 
 
@@ -144,6 +145,35 @@ def show(result: dict[str, Any]) -> None:
         print(f"  the fastest peer's step, {fastest}, takes {others[fastest] / mine:.2f}x as long")
 
 
+def table(results: list[dict[str, Any]]) -> str:
+    """For the README: median times, and how many times as long as fastseq each takes."""
+    threads = max(r["threads"] for r in results)
+    columns = [
+        (result, kind, unit)
+        for result in sorted(results, key=lambda r: -r["threads"])
+        for kind, unit in (("step", 1e3), ("epoch", 1), ("predict", 1e3))
+        # the whole job for the first, the step alone for the others
+        if kind == "step" or (result["threads"] == threads and result["cell"] == results[0]["cell"])
+    ]
+    titles = [""]
+    for result, kind, unit in columns:
+        few = f", {result['threads']} thread" if result["threads"] < threads else ""
+        titles.append(f"{LABELS[result['cell']]} {kind}, {'ms' if unit > 1 else 's'}{few}")
+    lines = [titles, ["---", *["---:"] * len(columns)]]
+    for name in dict.fromkeys(name for r in results for name in r["versions"]):
+        row = [NAMES[name]]
+        for result, kind, unit in columns:
+            times = result["seconds"][kind]
+            if name not in times:
+                row.append("")
+                continue
+            value = times[name]["median"]
+            ratio = f" ({value / times['fastseq']['median']:.1f}x)" if name != "fastseq" else ""
+            row.append(f"{unit * value:.2f}{ratio}")
+        lines.append(row)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     listed = lambda text: text.split(",")  # noqa: E731
@@ -158,6 +188,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="steps in a turn")
     parser.add_argument("--epochs", type=int, default=3, help="turns at the epoch and at predict")
     parser.add_argument("--json", metavar="FILE", help="write everything measured there")
+    parser.add_argument("--readme", metavar="FILE", help="put a table between its marks in this file")
     options = parser.parse_args()
     for name in (*options.cells, *options.peers):
         if name not in (*GATES, *NAMES):
@@ -166,6 +197,8 @@ def main() -> None:
     facts = machine()
     print(f"{facts['cpu']}, {facts['cpus']} CPUs, {' '.join(facts['simd'])}, load {facts['load']:.1f}")
     results = [measure(options, cell, n) for n in options.threads for cell in options.cells]
+    if options.readme:
+        put_between(options.readme, "bench_training", f"{table(results)}\n\n{where(facts)}")
     if options.json:
         report = {"machine": facts, "options": vars(options), "results": results}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import sys
 import tempfile
@@ -22,14 +21,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from jobs import write_job
 from peers import NAMES
-from timing import Worker, available_cpus, machine
+from timing import Worker, available_cpus, machine, put_between, where
 
 from fastseq.recipes.addition import addition_data, train_addition
 
 ROWS = ["2-lstm", "3-lstm", "4-lstm", "5-lstm", "3-gru", "3-simple_rnn"]
 PUBLISHED = {2: 55, 3: 100, 4: 20, 5: 30}  # epochs, in the example's docstring
 CELLS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
-MARKS = "<!-- table_addition begins -->", "<!-- table_addition ends -->"
 PEERS = Path(__file__).with_name("peers.py")
 
 
@@ -113,16 +111,9 @@ def main() -> None:
         lines.append(line(runs))
         report["rows"][row] = runs
     table = "\n".join(lines)
-    where = f"Measured on {facts['cpus']} cores of {facts['cpu']} ({', '.join(facts['simd'])})."
-    print(f"\n{table}\n\n{where}")
+    print(f"\n{table}\n\n{where(facts)}")
     if options.readme:
-        path = Path(options.readme)
-        text = path.read_text()
-        begin, end = MARKS
-        assert begin in text, f"{path} has no {begin}"
-        assert end in text, f"{path} has no {end}"
-        fresh = f"{begin}\n{table}\n\n{where}\n{end}"
-        path.write_text(re.sub(f"{begin}.*{end}", lambda _: fresh, text, flags=re.DOTALL))
+        put_between(options.readme, "table_addition", f"{table}\n\n{where(facts)}")
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 

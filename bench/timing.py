@@ -112,6 +112,22 @@ def summary(seconds: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(seconds), "least": min(seconds), "rounds": len(seconds)}
 
 
+def put_between(path: str | Path, mark: str, text: str) -> None:
+    """Replaces what stands between `<!-- MARK begins -->` and `<!-- MARK ends -->` in a file."""
+    begin, end = f"<!-- {mark} begins -->", f"<!-- {mark} ends -->"
+    whole = Path(path).read_text()
+    before, found, rest = whole.partition(begin)
+    _, ended, after = rest.partition(end)
+    if not found or not ended:
+        raise SystemExit(f"{path} has no {begin} and {end}")
+    Path(path).write_text(f"{before}{begin}\n{text}\n{end}{after}")
+
+
+def where(facts: dict[str, Any]) -> str:
+    """The machine in one line."""
+    return f"Measured on {facts['cpus']} cores of {facts['cpu']} ({', '.join(facts['simd'])})."
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     model = platform.processor() or platform.machine()
