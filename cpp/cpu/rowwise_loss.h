@@ -43,14 +43,26 @@ FASTSEQ_INLINE void clear_row(const LossCall<T>& call, std::ptrdiff_t r) {
 }
 
 // loss = sum_c t_c (log sum exp(o) - o_c);  slope_c = softmax(o)_c sum(t) - t_c
+// Rows go in blocks: what a row needs once (a logarithm, a division) is done for all of a block at once.
 template <class T>
-void cross_entropy_of_logits(const LossCall<T>& call, std::ptrdiff_t r) {
+struct CrossEntropyBlock {
+  static constexpr std::ptrdiff_t rows = 32;
+  alignas(64) T total[rows];  // sum exp(o - max o)
+  alignas(64) T mass[rows];   // sum t
+  alignas(64) T dot[rows];    // sum t (max o - o)
+  alignas(64) T weight[rows];
+  alignas(64) T scale[rows];
+};
+
+template <class T>
+FASTSEQ_INLINE void cross_entropy_sums(const LossCall<T>& call, std::ptrdiff_t r, CrossEntropyBlock<T>& block,
+                                       std::ptrdiff_t k) {
   using V = Vec<T>;
   const std::ptrdiff_t C = call.columns;
   const TargetRow<T> target(call, r);
   const T* o = call.output + r * C;
   T* d = call.doutput != nullptr ? call.doutput + r * C : nullptr;
-  const V zero(T(0)), most(row_maximum(C, o)), weight(row_weight(call, r));
+  const V zero(T(0)), most(row_maximum(C, o));
   V total = zero, mass = zero, dot = zero;
   for_columns<T>(C, [&](auto c, auto part) {
     const V shifted = V::load_part(o + c, part) - most, t = target.load(c, part);
@@ -60,14 +72,47 @@ void cross_entropy_of_logits(const LossCall<T>& call, std::ptrdiff_t r) {
     dot += cross_entropy_term(t, shifted);
     if (d != nullptr) e.store_part(d + c, part);
   });
-  const V all(sum(total)), whole(sum(mass));
-  call.losses[r] = (weight * (whole * log(all) + V(sum(dot)))).v[0];
-  if (d == nullptr) return;
-  const V scale = whole / all;
+  block.total[k] = sum(total);
+  block.mass[k] = sum(mass);
+  block.dot[k] = sum(dot);
+  block.weight[k] = row_weight(call, r);
+}
+
+template <class T>
+FASTSEQ_INLINE void cross_entropy_slopes(const LossCall<T>& call, std::ptrdiff_t r, T weight, T scale) {
+  using V = Vec<T>;
+  const std::ptrdiff_t C = call.columns;
+  const TargetRow<T> target(call, r);
+  T* d = call.doutput + r * C;
   for_columns<T>(C, [&](auto c, auto part) {
     const V e = V::load_part(d + c, part);
-    (weight * (e * scale - target.load(c, part))).store_part(d + c, part);
+    (V(weight) * (e * V(scale) - target.load(c, part))).store_part(d + c, part);
   });
+}
+
+template <class T>
+void cross_entropy_of_logits(const LossCall<T>& call, std::ptrdiff_t begin, std::ptrdiff_t end) {
+  using V = Vec<T>;
+  CrossEntropyBlock<T> block = {};
+  for (std::ptrdiff_t first = begin; first < end; first += block.rows) {
+    const std::ptrdiff_t count = end - first < block.rows ? end - first : block.rows;
+    for (std::ptrdiff_t k = 0; k < count; ++k) cross_entropy_sums(call, first + k, block, k);
+    for (std::ptrdiff_t k = 0; k < count; k += V::lanes) {
+      const V total = V::load(block.total + k), mass = V::load(block.mass + k),
+              weight = V::load(block.weight + k);
+      const V loss = weight * (mass * log(total) + V::load(block.dot + k));
+      select<T>(weight == V(T(0)), V(T(0)), loss).store_part(call.losses + first + k, count - k);
+      (mass / total).store(block.scale + k);
+    }
+    if (call.doutput == nullptr) continue;
+    for (std::ptrdiff_t k = 0; k < count; ++k) {
+      if (block.weight[k] == T(0)) {
+        clear_row(call, first + k);
+      } else {
+        cross_entropy_slopes(call, first + k, block.weight[k], block.scale[k]);
+      }
+    }
+  }
 }
 
 // p = o / sum(o), q = p clipped: loss = sum_c t_c -log q_c. With g_c = -t_c / q_c where p is not clipped,
@@ -116,35 +161,33 @@ void mean_loss(const LossCall<T>& call, std::ptrdiff_t r) {
   call.losses[r] = (weight * V(sum(total))).v[0];
 }
 
-template <class T>
-void loss_rows(const LossCall<T>& call, std::ptrdiff_t begin, std::ptrdiff_t end) {
-  void (*row)(const LossCall<T>&, std::ptrdiff_t) = nullptr;
-  switch (call.loss) {
-    case Loss::categorical_logits:
-      row = cross_entropy_of_logits<T>;
-      break;
-    case Loss::categorical_probabilities:
-      row = cross_entropy_of_probabilities<T>;
-      break;
-    case Loss::squared_error:
-      row = mean_loss<SquaredError, T>;
-      break;
-    case Loss::absolute_error:
-      row = mean_loss<AbsoluteError, T>;
-      break;
-    case Loss::binary_logits:
-      row = mean_loss<BinaryLogits, T>;
-      break;
-    case Loss::binary_probabilities:
-      row = mean_loss<BinaryProbabilities, T>;
-      break;
-  }
+// Row by row.
+template <class T, class Row>
+FASTSEQ_INLINE void for_rows(const LossCall<T>& call, std::ptrdiff_t begin, std::ptrdiff_t end, Row row) {
   for (std::ptrdiff_t r = begin; r < end; ++r) {
     if (row_weight(call, r) == T(0)) {
       clear_row(call, r);
     } else {
       row(call, r);
     }
+  }
+}
+
+template <class T>
+void loss_rows(const LossCall<T>& call, std::ptrdiff_t begin, std::ptrdiff_t end) {
+  switch (call.loss) {
+    case Loss::categorical_logits:
+      return cross_entropy_of_logits(call, begin, end);
+    case Loss::categorical_probabilities:
+      return for_rows(call, begin, end, cross_entropy_of_probabilities<T>);
+    case Loss::squared_error:
+      return for_rows(call, begin, end, mean_loss<SquaredError, T>);
+    case Loss::absolute_error:
+      return for_rows(call, begin, end, mean_loss<AbsoluteError, T>);
+    case Loss::binary_logits:
+      return for_rows(call, begin, end, mean_loss<BinaryLogits, T>);
+    case Loss::binary_probabilities:
+      return for_rows(call, begin, end, mean_loss<BinaryProbabilities, T>);
   }
 }
 

@@ -80,8 +80,8 @@ struct Vec {
   // 1 in lane i, 0 elsewhere; all 0 where i is no lane.
   static FASTSEQ_INLINE Vec one_hot(std::ptrdiff_t i) {
     using Lane = typename VecTypes<T>::Lane;
-    const Lane hot = i >= 0 && i < lanes ? static_cast<Lane>(i) : Lane(-1);
-    return Vec((numbers() == hot) ? broadcast(T(1)) : Native{});
+    const auto place = static_cast<Lane>(i < lanes ? (i > -1 ? i : -1) : lanes);
+    return Vec((numbers() == place) ? broadcast(T(1)) : Native{});
   }
 
   // The first n lanes (0 <= n); the others read as zero and are left alone in memory.

@@ -8,8 +8,8 @@
 
 namespace fastseq {
 
-// Waking a member costs a few microseconds; below this much work for each, fewer of them are faster.
-constexpr double nanoseconds_per_member = 15000;
+// Below this much work for each, fewer members are as fast: meeting the others costs microseconds.
+constexpr double nanoseconds_per_member = 10000;
 
 inline int members_for(double nanoseconds) {
   if (nanoseconds < 2 * nanoseconds_per_member) return 1;
@@ -28,15 +28,11 @@ inline Share share_of(std::int64_t items, std::int64_t grain, const Team& team) 
   return {cut(team.index), cut(team.index + 1)};
 }
 
-// f(begin, end) on every member's share of `items`, each of which takes about `nanoseconds` alone.
+// f(begin, end) on every member's share of `items`, each of which takes about `nanoseconds` alone. A caller
+// who works alone is a team too: that sets the floating-point mode.
 template <class F>
 void share_work(std::int64_t items, std::int64_t grain, double nanoseconds, const F& f) {
-  const int members = members_for(nanoseconds * static_cast<double>(items));
-  if (members == 1) {
-    if (items > 0) f(std::int64_t{0}, items);
-    return;
-  }
-  run_team(members, [&](const Team& team) noexcept {
+  run_team(members_for(nanoseconds * static_cast<double>(items)), [&](const Team& team) noexcept {
     const Share share = share_of(items, grain, team);
     if (share.begin < share.end) f(share.begin, share.end);
   });
