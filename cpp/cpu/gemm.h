@@ -53,19 +53,55 @@ constexpr int tile_rows(int vectors) {
                                            : 8);
 }
 
-// Columns of the best tile when the caller is free to choose: with 16 registers, 4 x 3 loads least per
-// product.
-constexpr int wide_vectors = registers == 32 ? 4 : 3;
+// Columns of the best tile when the caller is free to choose.
+constexpr int wide_vectors = 4;
+
+// Steps of k in one turn of the loop. Where another process shares the core, half its instructions a cycle
+// are ours: those of the loop itself then count. GCC makes poor code of more, and of more than one in tiles
+// of 3.
+constexpr int steps_at_once(int vectors) { return registers == 16 && vectors % 2 == 0 ? 2 : 1; }
 
 // What one pass over rows reads of B at most: it stays in the first level of cache while all rows use it.
 constexpr std::ptrdiff_t pass_bytes = FASTSEQ_VECTOR_BYTES == 64 ? 24576 : 16384;
+
+// One k: sums += (a column of A) (a row of B).
+template <class T, int Rows, int Vectors, bool Transposed>
+FASTSEQ_INLINE void product_step(const T* a, std::ptrdiff_t a_row, const T* b,
+                                 typename Vec<T>::Native* sums) {
+  using V = Vec<T>;
+  using Native = typename V::Native;
+  constexpr int L = V::lanes;
+  // Every load counts: as few registers of B as can be wait while all of A's are in use, or the other way
+  // round.
+  if constexpr (Vectors > Rows) {
+    Native column_of_a[Rows];
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) column_of_a[r] = V::broadcast(Transposed ? a[r] : a[r * a_row]);
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) {
+      const Native part_of_b = V::load(b + v * L).v;
+#pragma GCC unroll 16
+      for (int r = 0; r < Rows; ++r) sums[r * Vectors + v] += column_of_a[r] * part_of_b;
+    }
+  } else {
+    Native row_of_b[Vectors];
+#pragma GCC unroll 16
+    for (int v = 0; v < Vectors; ++v) row_of_b[v] = V::load(b + v * L).v;
+#pragma GCC unroll 16
+    for (int r = 0; r < Rows; ++r) {
+      const Native broadcast = V::broadcast(Transposed ? a[r] : a[r * a_row]);
+#pragma GCC unroll 16
+      for (int v = 0; v < Vectors; ++v) sums[r * Vectors + v] += broadcast * row_of_b[v];
+    }
+  }
+}
 
 // Standalone and not inlined: GCC then keeps the sums in registers.
 template <class T, int Rows, int Vectors, bool Transposed>
 __attribute__((noinline)) void product_tile(const Product<T>& p, std::ptrdiff_t first_row) {
   using V = Vec<T>;
   using Native = typename V::Native;
-  constexpr int L = V::lanes;
+  constexpr int unroll = steps_at_once(Vectors);
   Native sums[Rows * Vectors];
   if (p.init) {
     const T* init = p.init + first_row * p.init_row;
@@ -79,34 +115,21 @@ __attribute__((noinline)) void product_tile(const Product<T>& p, std::ptrdiff_t 
     for (int i = 0; i < Rows * Vectors; ++i) sums[i] = Native{};
   }
   const T* b = p.b;
-  const std::ptrdiff_t a_row = p.a_row, b_row = p.b_row;
+  const std::ptrdiff_t a_row = p.a_row, b_row = p.b_row, a_step = Transposed ? a_row : 1;
   for (std::ptrdiff_t block = 0; block < p.blocks; ++block) {
     const T* a = Transposed ? p.a + first_row : p.a + first_row * a_row + block * p.a_block;
-    for (std::ptrdiff_t k = p.depth; k > 0; --k) {
-      // Every load counts: as few registers of B as can be wait while all of A's are in use, or the other way
-      // round.
-      if constexpr (Vectors > Rows) {
-        Native column_of_a[Rows];
-#pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r) column_of_a[r] = V::broadcast(Transposed ? a[r] : a[r * a_row]);
-#pragma GCC unroll 16
-        for (int v = 0; v < Vectors; ++v) {
-          const Native part_of_b = V::load(b + v * L).v;
-#pragma GCC unroll 16
-          for (int r = 0; r < Rows; ++r) sums[r * Vectors + v] += column_of_a[r] * part_of_b;
-        }
-      } else {
-        Native row_of_b[Vectors];
-#pragma GCC unroll 16
-        for (int v = 0; v < Vectors; ++v) row_of_b[v] = V::load(b + v * L).v;
-#pragma GCC unroll 16
-        for (int r = 0; r < Rows; ++r) {
-          const Native broadcast = V::broadcast(Transposed ? a[r] : a[r * a_row]);
-#pragma GCC unroll 16
-          for (int v = 0; v < Vectors; ++v) sums[r * Vectors + v] += broadcast * row_of_b[v];
-        }
+    std::ptrdiff_t k = p.depth;
+    for (; k >= unroll; k -= unroll) {
+#pragma GCC unroll 4
+      for (int i = 0; i < unroll; ++i) {
+        product_step<T, Rows, Vectors, Transposed>(a, a_row, b, sums);
+        a += a_step;
+        b += b_row;
       }
-      a += Transposed ? a_row : 1;
+    }
+    for (; k > 0; --k) {
+      product_step<T, Rows, Vectors, Transposed>(a, a_row, b, sums);
+      a += a_step;
       b += b_row;
     }
   }
