@@ -2,6 +2,7 @@
 // math/, stores. Everything else about time, threads and products is in rnn_forward.h and rnn_backward.h.
 #pragma once
 
+#include "cpu/pair.h"
 #include "cpu/rnn_common.h"
 #include "math/gru_cell.h"
 #include "math/lstm_cell.h"
@@ -31,25 +32,36 @@ struct PanelStep {
   std::ptrdiff_t sequence_row, units_left;
 };
 
-template <class T>
-FASTSEQ_INLINE Vec<T> load_or_zero(const T* p, std::ptrdiff_t at) {
-  return p ? Vec<T>::load(p + at) : Vec<T>(T(0));
+// Registers at p + row * r + j for the rows that V holds, from row r on; zeros where there is no p.
+template <class V, class T>
+FASTSEQ_INLINE V load_at(const T* p, std::ptrdiff_t row, std::ptrdiff_t r, int j) {
+  return RowsOf<V>::load(p + r * row + j, row);
+}
+template <class V, class T>
+FASTSEQ_INLINE V load_or_zero(const T* p, std::ptrdiff_t row, std::ptrdiff_t r, int j) {
+  return p ? load_at<V>(p, row, r, j) : V(T(0));
+}
+template <class V, class T>
+FASTSEQ_INLINE void store_at(const V& value, T* p, std::ptrdiff_t row, std::ptrdiff_t r, int j) {
+  RowsOf<V>::store(value, p + r * row + j, row);
 }
 
-// Writes h of row r, units [j, j + L) of the panel, wherever it is wanted.
-template <class T>
-FASTSEQ_INLINE void emit(const PanelStep<T>& s, std::ptrdiff_t r, int j, Vec<T> h) {
-  const std::ptrdiff_t at = r * s.state_row + j;
-  if (r < s.next_rows) {
-    h.store(s.h_next + at);
-    if (s.h_mask) (h * Vec<T>::load(s.h_mask + at)).store(s.h_next_in + at);
-  } else {
-    h.store(s.h_last + at);
-  }
-  const std::ptrdiff_t left = s.units_left - j;
-  if (s.sequence && left > 0)
-    for (std::ptrdiff_t n = s.output[r]; n < s.output_end[r]; ++n)
-      h.store_part(s.sequence + n * s.sequence_row + j, left);
+// Writes h of row r (and the next), units [j, j + L) of the panel, wherever it is wanted.
+template <class T, class V>
+FASTSEQ_INLINE void emit(const PanelStep<T>& s, std::ptrdiff_t first, int j, const V& rows) {
+  each_row_of(rows, [&](int i, const Vec<T>& h) FASTSEQ_INLINED {
+    const std::ptrdiff_t r = first + i, at = r * s.state_row + j;
+    if (r < s.next_rows) {
+      h.store(s.h_next + at);
+      if (s.h_mask) (h * Vec<T>::load(s.h_mask + at)).store(s.h_next_in + at);
+    } else {
+      h.store(s.h_last + at);
+    }
+    const std::ptrdiff_t left = s.units_left - j;
+    if (s.sequence && left > 0)
+      for (std::ptrdiff_t n = s.output[r]; n < s.output_end[r]; ++n)
+        h.store_part(s.sequence + n * s.sequence_row + j, left);
+  });
 }
 
 // One panel of one step on the way back.
@@ -68,25 +80,29 @@ struct PanelBack {
   std::ptrdiff_t sequence_row, units_left;
 };
 
-// The gradient that reaches h of row r: from later steps, and from every output that shows it.
-template <class T>
-FASTSEQ_INLINE Vec<T> gather_dh(const PanelBack<T>& s, std::ptrdiff_t r, int j) {
-  Vec<T> dh = Vec<T>::load(s.dh + r * s.state_row + j);
+// The gradient that reaches h of row r (and the next): from later steps, and from every output that shows it.
+template <class V, class T>
+FASTSEQ_INLINE V gather_dh(const PanelBack<T>& s, std::ptrdiff_t first, int j) {
+  V rows = load_at<V>(s.dh, s.state_row, first, j);
   const std::ptrdiff_t left = s.units_left - j;
   if (s.dsequence && left > 0)
-    for (std::ptrdiff_t n = s.output[r]; n < s.output_end[r]; ++n)
-      dh += Vec<T>::load_part(s.dsequence + n * s.sequence_row + j, left);
-  return dh;
+    each_row_of(rows, [&](int i, Vec<T>& dh) FASTSEQ_INLINED {
+      for (std::ptrdiff_t n = s.output[first + i]; n < s.output_end[first + i]; ++n)
+        dh += Vec<T>::load_part(s.dsequence + n * s.sequence_row + j, left);
+    });
+  return rows;
 }
 
-// Stores gradients of one register, zeros in the lanes beyond the units: what forward left there may be inf
-// with some activations, and 0 * inf must not reach the products.
-template <class T>
-FASTSEQ_INLINE void put(const PanelBack<T>& s, int j, Vec<T> value, T* to) {
+// Stores gradients of the rows, zeros in the lanes beyond the units: what forward left there may be inf with
+// some activations, and 0 * inf must not reach the products.
+template <class T, class V>
+FASTSEQ_INLINE void put(const PanelBack<T>& s, int j, const V& rows, T* to, std::ptrdiff_t row) {
   const std::ptrdiff_t left = s.units_left - j;
-  if (left >= Vec<T>::lanes) return value.store(to);
-  Vec<T>(T(0)).store(to);
-  value.store_part(to, left);
+  if (left >= Vec<T>::lanes) return RowsOf<V>::store(rows, to, row);
+  each_row_of(rows, [&](int i, const Vec<T>& value) FASTSEQ_INLINED {
+    Vec<T>(T(0)).store(to + i * row);
+    value.store_part(to + i * row, left);
+  });
 }
 
 // f(activations): Keras's defaults inlined, or those the call names.
@@ -99,185 +115,184 @@ FASTSEQ_INLINE void with_activations(const RnnCall<T>& call, F f) {
     f(NamedActivations{call.recurrent_activation, call.activation});
 }
 
-// Visits the registers of a panel's rows: f(row, first unit, gates of that row at that unit's lane).
-#define FASTSEQ_EACH_REGISTER(r, j)                          \
-  for (std::ptrdiff_t r = s.rows.begin; r < s.rows.end; ++r) \
-    for (int j = 0; j < Shared::width; j += Shared::L)
+// Visits the registers of a panel's rows, two rows at a time: f(V(), row, first unit).
+template <class Shared, class T, class F>
+FASTSEQ_INLINE void each_register(Range rows, F f) {
+  using V = Vec<T>;
+  std::ptrdiff_t r = rows.begin;
+  for (; r + 2 <= rows.end; r += 2)
+    for (int j = 0; j < Shared::width; j += Shared::L) f(Pair<V>(), r, j);
+  if (r < rows.end)
+    for (int j = 0; j < Shared::width; j += Shared::L) f(V(), r, j);
+}
 
 template <class T, Cell cell>
 struct CellRows;
 
 template <class T>
 struct CellRows<T, Cell::lstm> {
-  using V = Vec<T>;
   using Shared = Share<T, Cell::lstm>;
+  static constexpr int w = Shared::width, frame = Shared::frame;
 
   template <class Act>
   static void forward(const PanelStep<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      const T* a = s.sums + r * Shared::frame + j;
-      const std::ptrdiff_t at = r * s.state_row + j;
-      const LstmGates<V> sums = {V::load(a), V::load(a + w), V::load(a + 2 * w), V::load(a + 3 * w)};
-      const LstmStep<V> step = lstm_forward(sums, load_or_zero(s.c_prev, at), act);
-      T* g = s.gates + r * Shared::frame + j;
-      step.y.i.store(g);
-      step.y.f.store(g + w);
-      step.y.g.store(g + 2 * w);
-      step.y.o.store(g + 3 * w);
-      step.c.store(s.c + at);
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
+      const auto sum = [&](int slot) FASTSEQ_INLINED { return load_at<V>(s.sums, frame, r, slot * w + j); };
+      const LstmGates<V> sums = {sum(0), sum(1), sum(2), sum(3)};
+      const LstmStep<V> step = lstm_forward(sums, load_or_zero<V>(s.c_prev, s.state_row, r, j), act);
+      store_at(step.y.i, s.gates, frame, r, j);
+      store_at(step.y.f, s.gates, frame, r, w + j);
+      store_at(step.y.g, s.gates, frame, r, 2 * w + j);
+      store_at(step.y.o, s.gates, frame, r, 3 * w + j);
+      store_at(step.c, s.c, s.state_row, r, j);
       emit(s, r, j, step.h);
-    }
+    });
   }
 
   template <class Act>
   static void backward(const PanelBack<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      T* g = s.gates + r * Shared::frame + j;
-      const std::ptrdiff_t at = r * s.state_row + j;
-      const LstmGates<V> y = {V::load(g), V::load(g + w), V::load(g + 2 * w), V::load(g + 3 * w)};
-      const LstmGradients<V> d = lstm_backward(y, V::load(s.c + at), load_or_zero(s.c_prev, at),
-                                               gather_dh(s, r, j), V::load(s.dc + at), act);
-      put(s, j, d.a.i, g);
-      put(s, j, d.a.f, g + w);
-      put(s, j, d.a.g, g + 2 * w);
-      put(s, j, d.a.o, g + 3 * w);
-      put(s, j, d.c_prev, s.dc + at);
-      V(T(0)).store(s.dh + at);
-    }
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
+      const auto gate = [&](int slot) FASTSEQ_INLINED { return load_at<V>(s.gates, frame, r, slot * w + j); };
+      const LstmGates<V> y = {gate(0), gate(1), gate(2), gate(3)};
+      const LstmGradients<V> d =
+          lstm_backward(y, load_at<V>(s.c, s.state_row, r, j), load_or_zero<V>(s.c_prev, s.state_row, r, j),
+                        gather_dh<V>(s, r, j), load_at<V>(s.dc, s.state_row, r, j), act);
+      T* g = s.gates + r * frame + j;
+      put(s, j, d.a.i, g, frame);
+      put(s, j, d.a.f, g + w, frame);
+      put(s, j, d.a.g, g + 2 * w, frame);
+      put(s, j, d.a.o, g + 3 * w, frame);
+      put(s, j, d.c_prev, s.dc + r * s.state_row + j, s.state_row);
+      store_at(V(T(0)), s.dh, s.state_row, r, j);
+    });
   }
 };
 
 template <class T>
 struct CellRows<T, Cell::gru_after> {
-  using V = Vec<T>;
   using Shared = Share<T, Cell::gru_after>;
+  static constexpr int w = Shared::width, frame = Shared::frame;
 
   template <class Act>
   static void forward(const PanelStep<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      const T* a = s.sums + r * Shared::frame + j;
-      const T* x = s.inputs + r * Shared::frame + j;
-      const GruAfterGates<V> sums = {V::load(a), V::load(a + w), V::load(a + 2 * w), V::load(x + 3 * w)};
-      const GruStep<V> step = gru_after_forward(sums, load_or_zero(s.h_prev, r * s.state_row + j), act);
-      T* g = s.gates + r * Shared::frame + j;
-      step.y.uh.store(g);
-      step.y.z.store(g + w);
-      step.y.r.store(g + 2 * w);
-      step.y.hh.store(g + 3 * w);
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
+      const auto sum = [&](int slot) FASTSEQ_INLINED { return load_at<V>(s.sums, frame, r, slot * w + j); };
+      const GruAfterGates<V> sums = {sum(0), sum(1), sum(2), load_at<V>(s.inputs, frame, r, 3 * w + j)};
+      const GruStep<V> step = gru_after_forward(sums, load_or_zero<V>(s.h_prev, s.state_row, r, j), act);
+      store_at(step.y.uh, s.gates, frame, r, j);
+      store_at(step.y.z, s.gates, frame, r, w + j);
+      store_at(step.y.r, s.gates, frame, r, 2 * w + j);
+      store_at(step.y.hh, s.gates, frame, r, 3 * w + j);
       emit(s, r, j, step.h);
-    }
+    });
   }
 
   template <class Act>
   static void backward(const PanelBack<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      T* g = s.gates + r * Shared::frame + j;
-      const std::ptrdiff_t at = r * s.state_row + j;
-      const GruAfterGates<V> y = {V::load(g), V::load(g + w), V::load(g + 2 * w), V::load(g + 3 * w)};
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
+      const auto gate = [&](int slot) FASTSEQ_INLINED { return load_at<V>(s.gates, frame, r, slot * w + j); };
+      const GruAfterGates<V> y = {gate(0), gate(1), gate(2), gate(3)};
       const GruAfterGradients<V> d =
-          gru_after_backward(y, load_or_zero(s.h_prev, at), gather_dh(s, r, j), act);
-      put(s, j, d.a.uh, g);
-      put(s, j, d.a.z, g + w);
-      put(s, j, d.a.r, g + 2 * w);
-      put(s, j, d.a.hh, g + 3 * w);
-      put(s, j, d.h_direct, s.dh + at);
-    }
+          gru_after_backward(y, load_or_zero<V>(s.h_prev, s.state_row, r, j), gather_dh<V>(s, r, j), act);
+      T* g = s.gates + r * frame + j;
+      put(s, j, d.a.uh, g, frame);
+      put(s, j, d.a.z, g + w, frame);
+      put(s, j, d.a.r, g + 2 * w, frame);
+      put(s, j, d.a.hh, g + 3 * w, frame);
+      put(s, j, d.h_direct, s.dh + r * s.state_row + j, s.state_row);
+    });
   }
 };
 
 template <class T>
 struct CellRows<T, Cell::gru_before> {
-  using V = Vec<T>;
   using Shared = Share<T, Cell::gru_before>;
+  static constexpr int w = Shared::width, frame = Shared::frame;
 
   // The half before the product (r h_prev) U_h ...
   template <class Act>
   static void open_forward(const PanelStep<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      const T* a = s.sums + r * Shared::frame + j;
-      const std::ptrdiff_t at = r * s.state_row + j;
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
       const GruBeforeOpen<V> y =
-          gru_before_open(V::load(a), V::load(a + w), load_or_zero(s.reset_in, at), act);
-      T* g = s.gates + r * Shared::frame + j;
-      y.z.store(g);
-      y.r.store(g + w);
-      y.reset_h.store(s.reset + at);
-    }
+          gru_before_open(load_at<V>(s.sums, frame, r, j), load_at<V>(s.sums, frame, r, w + j),
+                          load_or_zero<V>(s.reset_in, s.state_row, r, j), act);
+      store_at(y.z, s.gates, frame, r, j);
+      store_at(y.r, s.gates, frame, r, w + j);
+      store_at(y.reset_h, s.reset, s.state_row, r, j);
+    });
   }
 
   // ... and the half after it.
   template <class Act>
   static void forward(const PanelStep<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      T* g = s.gates + r * Shared::frame + j;
-      const V a_hh = V::load(s.sums + r * Shared::frame + j + 2 * w);
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
       const GruBeforeClose<V> y =
-          gru_before_close(a_hh, V::load(g), load_or_zero(s.h_prev, r * s.state_row + j), act);
-      y.hh.store(g + 2 * w);
+          gru_before_close(load_at<V>(s.sums, frame, r, 2 * w + j), load_at<V>(s.gates, frame, r, j),
+                           load_or_zero<V>(s.h_prev, s.state_row, r, j), act);
+      store_at(y.hh, s.gates, frame, r, 2 * w + j);
       emit(s, r, j, y.h);
-    }
+    });
   }
 
   template <class Act>
   static void backward(const PanelBack<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      T* g = s.gates + r * Shared::frame + j;
-      const std::ptrdiff_t at = r * s.state_row + j;
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
       const GruBeforeCloseGradients<V> d = gru_before_close_backward(
-          V::load(g + 2 * w), V::load(g), load_or_zero(s.h_prev, at), gather_dh(s, r, j), act);
-      put(s, j, d.a_hh, g + 2 * w);
-      put(s, j, d.a_z, g);
-      put(s, j, d.h_direct, s.dh + at);
-    }
+          load_at<V>(s.gates, frame, r, 2 * w + j), load_at<V>(s.gates, frame, r, j),
+          load_or_zero<V>(s.h_prev, s.state_row, r, j), gather_dh<V>(s, r, j), act);
+      T* g = s.gates + r * frame + j;
+      put(s, j, d.a_hh, g + 2 * w, frame);
+      put(s, j, d.a_z, g, frame);
+      put(s, j, d.h_direct, s.dh + r * s.state_row + j, s.state_row);
+    });
   }
 
   template <class Act>
   static void open_backward(const PanelBack<T>& s, const Act& act) {
-    constexpr int w = Shared::width;
-    FASTSEQ_EACH_REGISTER(r, j) {
-      T* g = s.gates + r * Shared::frame + j;
-      const std::ptrdiff_t at = r * s.state_row + j;
+    const bool apart = s.dh_in != s.dh;
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
       const GruBeforeOpenGradients<V> d = gru_before_open_backward(
-          V::load(g + w), load_or_zero(s.reset_in, at), load_or_zero(s.dreset, at), act);
-      put(s, j, d.a_r, g + w);
-      const bool apart = s.dh_in != s.dh;
-      put(s, j, apart ? d.h_direct : V::load(s.dh + at) + d.h_direct, s.dh_in + at);
-    }
+          load_at<V>(s.gates, frame, r, w + j), load_or_zero<V>(s.reset_in, s.state_row, r, j),
+          load_or_zero<V>(s.dreset, s.state_row, r, j), act);
+      put(s, j, d.a_r, s.gates + r * frame + w + j, frame);
+      const V passed = apart ? d.h_direct : load_at<V>(s.dh, s.state_row, r, j) + d.h_direct;
+      put(s, j, passed, s.dh_in + r * s.state_row + j, s.state_row);
+    });
   }
 };
 
 template <class T>
 struct CellRows<T, Cell::simple> {
-  using V = Vec<T>;
   using Shared = Share<T, Cell::simple>;
+  static constexpr int frame = Shared::frame;
 
   template <class Act>
   static void forward(const PanelStep<T>& s, const Act& act) {
-    FASTSEQ_EACH_REGISTER(r, j) {
-      const V h = simple_forward(V::load(s.sums + r * Shared::frame + j), act);
-      h.store(s.gates + r * Shared::frame + j);
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      const auto h = simple_forward(load_at<decltype(kind)>(s.sums, frame, r, j), act);
+      store_at(h, s.gates, frame, r, j);
       emit(s, r, j, h);
-    }
+    });
   }
 
   template <class Act>
   static void backward(const PanelBack<T>& s, const Act& act) {
-    FASTSEQ_EACH_REGISTER(r, j) {
-      T* g = s.gates + r * Shared::frame + j;
-      put(s, j, simple_backward(V::load(g), gather_dh(s, r, j), act), g);
-      V(T(0)).store(s.dh + r * s.state_row + j);
-    }
+    each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
+      using V = decltype(kind);
+      const V h = load_at<V>(s.gates, frame, r, j);
+      put(s, j, simple_backward(h, gather_dh<V>(s, r, j), act), s.gates + r * frame + j, frame);
+      store_at(V(T(0)), s.dh, s.state_row, r, j);
+    });
   }
 };
-
-#undef FASTSEQ_EACH_REGISTER
 
 }  // namespace FASTSEQ_TARGET
 }  // namespace fastseq

@@ -16,6 +16,7 @@
 #endif
 
 #define FASTSEQ_INLINE inline __attribute__((always_inline))
+#define FASTSEQ_INLINED __attribute__((always_inline))  // the same of a lambda
 
 namespace fastseq {
 namespace FASTSEQ_TARGET {
@@ -268,25 +269,34 @@ struct ExpConstants<double> {
       8.3333333333333333333e-3,  4.1666666666666666667e-2, 1.6666666666666666667e-1, 0.5};
 };
 
-// x = n ln 2 + r with |r| <= ln(2)/2. Gives exp(r) - 1, and n as an integer per lane.
+// The bits of a register as integers, and back.
 template <class T>
-FASTSEQ_INLINE Vec<T> exp_reduced(Vec<T> x, typename Vec<T>::Int& n) {
-  using C = ExpConstants<T>;
-  using Int = typename Vec<T>::Int;
-  const Vec<T> shifted = x * Vec<T>(C::log2e) + Vec<T>(C::shift);
-  n = (Int)shifted.v - C::shift_bits;
-  const Vec<T> whole = shifted - Vec<T>(C::shift);
-  const Vec<T> r = (x - whole * Vec<T>(C::ln2_high)) - whole * Vec<T>(C::ln2_low);
-  Vec<T> p(C::polynomial[0]);
+FASTSEQ_INLINE typename Vec<T>::Int to_bits(Vec<T> x) {
+  return (typename Vec<T>::Int)x.v;
+}
+template <class T>
+FASTSEQ_INLINE Vec<T> from_bits(Vec<T>, typename Vec<T>::Int bits) {
+  return Vec<T>((typename Vec<T>::Native)bits);
+}
+
+// x = n ln 2 + r with |r| <= ln(2)/2. Gives exp(r) - 1, and n as an integer per lane. V is a Vec, or a Pair.
+template <class V>
+FASTSEQ_INLINE V exp_reduced(V x, typename V::Int& n) {
+  using C = ExpConstants<typename V::Scalar>;
+  const V shifted = x * V(C::log2e) + V(C::shift);
+  n = to_bits(shifted) - C::shift_bits;
+  const V whole = shifted - V(C::shift);
+  const V r = (x - whole * V(C::ln2_high)) - whole * V(C::ln2_low);
+  V p(C::polynomial[0]);
 #pragma GCC unroll 16
-  for (int i = 1; i < C::terms; ++i) p = p * r + Vec<T>(C::polynomial[i]);
+  for (int i = 1; i < C::terms; ++i) p = p * r + V(C::polynomial[i]);
   return (p * r) * r + r;
 }
 
-template <class T>
-FASTSEQ_INLINE Vec<T> power_of_two(typename Vec<T>::Int n) {
-  using C = ExpConstants<T>;
-  return Vec<T>((typename Vec<T>::Native)((n + C::bias) << C::mantissa));
+template <class V>
+FASTSEQ_INLINE V power_of_two(typename V::Int n) {
+  using C = ExpConstants<typename V::Scalar>;
+  return from_bits(V(), (n + C::bias) << C::mantissa);
 }
 
 // exp for every x: 0 and inf at the ends, NaN stays NaN. The scale goes in two factors, so neither overflows
@@ -298,31 +308,31 @@ FASTSEQ_INLINE Vec<T> exp(Vec<T> x) {
   typename Vec<T>::Int n;
   const Vec<T> p = exp_reduced(x, n);
   const typename Vec<T>::Int half = n >> 1;
-  return (Vec<T>(T(1)) + p) * power_of_two<T>(half) * power_of_two<T>(n - half);
+  return (Vec<T>(T(1)) + p) * power_of_two<Vec<T>>(half) * power_of_two<Vec<T>>(n - half);
 }
 
-template <class T>
-FASTSEQ_INLINE Vec<T> sigmoid(Vec<T> x) {
-  using C = ExpConstants<T>;
-  typename Vec<T>::Int n;
-  const Vec<T> clamped = min(Vec<T>(C::highest), max(Vec<T>(C::lowest), -x));
-  const Vec<T> p = exp_reduced(clamped, n);
-  const Vec<T> scale = power_of_two<T>(n);
-  const Vec<T> e = p * scale + scale;
-  return Vec<T>(T(1)) / (Vec<T>(T(1)) + e);
+template <class V>
+FASTSEQ_INLINE V sigmoid(V x) {
+  using C = ExpConstants<typename V::Scalar>;
+  typename V::Int n;
+  const V one(1), clamped = min(V(C::highest), max(V(C::lowest), -x));
+  const V p = exp_reduced(clamped, n);
+  const V scale = power_of_two<V>(n);
+  const V e = p * scale + scale;
+  return one / (one + e);
 }
 
 // tanh(x) = e / (e + 2) with e = exp(2x) - 1 formed without cancellation: accurate in the relative sense near
 // 0 too.
-template <class T>
-FASTSEQ_INLINE Vec<T> tanh(Vec<T> x) {
-  using C = ExpConstants<T>;
-  typename Vec<T>::Int n;
-  const Vec<T> clamped = min(Vec<T>(C::tanh_end), max(Vec<T>(-C::tanh_end), x));
-  const Vec<T> p = exp_reduced(clamped + clamped, n);
-  const Vec<T> scale = power_of_two<T>(n);
-  const Vec<T> e = p * scale + (scale - Vec<T>(T(1)));
-  return e / (e + Vec<T>(T(2)));
+template <class V>
+FASTSEQ_INLINE V tanh(V x) {
+  using C = ExpConstants<typename V::Scalar>;
+  typename V::Int n;
+  const V clamped = min(V(C::tanh_end), max(V(-C::tanh_end), x));
+  const V p = exp_reduced(clamped + clamped, n);
+  const V scale = power_of_two<V>(n);
+  const V e = p * scale + (scale - V(1));
+  return e / (e + V(2));
 }
 
 template <class T>
