@@ -1,17 +1,17 @@
 """Trains the addition model in the published sizes and writes the table of the README.
 
-    python bench/table_addition.py --readme README.md           # about ten minutes on two cores
-    python bench/table_addition.py --rows 3-lstm --seeds 0,1,2 --beside keras-jax-unrolled
+    python bench/table_addition.py --json table.json --readme README.md     # the better part of an hour
+    python bench/table_addition.py --rows 3-gru,2-lstm --seeds 1 --beside ""
 
-`--beside` lets a peer learn the same questions at the same settings in a process of its own; its
-seconds include what it compiles.
+Rows that `--json` names already are not learnt again, so a table can be made in pieces. `--beside` lets
+a peer learn the same questions at the same settings in a process of its own, where the settings are the
+example's; its seconds include what it compiles.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -23,9 +23,11 @@ from jobs import write_job
 from peers import NAMES
 from timing import Worker, available_cpus, machine, put_between, where
 
+import fastseq
 from fastseq.recipes.addition import addition_data, train_addition
 
 ROWS = ["2-lstm", "3-lstm", "4-lstm", "5-lstm", "3-gru", "3-simple_rnn"]
+SEEDS = {"3-lstm": 3}  # how many a row is learnt with
 PUBLISHED = {2: 55, 3: 100, 4: 20, 5: 30}  # epochs, in the example's docstring
 CELLS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 PEERS = Path(__file__).with_name("peers.py")
@@ -37,6 +39,8 @@ def learn(row: str, seed: int, epochs: int) -> dict[str, Any]:
     print(f"  seed {seed}: {result}", flush=True)
     return {
         **result.configuration,
+        "version": fastseq.__version__,
+        "threads": fastseq.get_num_threads(),
         "epochs": result.epochs,
         "seconds": result.seconds,
         "accuracy": result.accuracy,
@@ -59,63 +63,97 @@ def learn_beside(name: str, run: dict[str, Any], epochs: int) -> dict[str, Any]:
         f"fastseq takes {run['seconds'] / found['seconds']:.2f} times as long",
         flush=True,
     )
-    return found
+    return {**found, "version": version}
 
 
-def line(runs: list[dict[str, Any]]) -> str:
-    """One row: the run with the median time stands for all."""
-    run = sorted(runs, key=lambda r: r["seconds"])[(len(runs) - 1) // 2]
+def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run with the median time stands for all."""
+    return sorted(runs, key=lambda run: run["seconds"])[(len(runs) - 1) // 2]
+
+
+def line(runs: list[dict[str, Any]], peer: str | None) -> str:
+    """One row of the table."""
+    run = median(runs)
     published = PUBLISHED[run["digits"]] if run["cell"] == "lstm" else ""
-    cells = (
+    beside = [other[peer] for other in runs if peer in other]
+    cells = [
         run["digits"],
         f"{CELLS[run['cell']]} {run['units']}",
         f"{run['training_size']:,}",
         run["batch_size"],
         run["learning_rate"],
-        run["epochs"],
+        f"{run['epochs']}",
         published,
         f"{run['seconds']:.1f}",
         f"{100 * run['accuracy']:.2f} %",
         f"{100 * run['exact_match']:.2f} %",
-    )
+    ]
+    if peer:
+        theirs = median(beside) if beside else None
+        cells.append(f"{theirs['epochs']} epochs, {theirs['seconds']:.1f}" if theirs else "")
+        cells.append(f"{run['seconds'] / theirs['seconds']:.2f}" if theirs else "")
     return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def table(rows: dict[str, list[dict[str, Any]]], peer: str | None) -> str:
+    titles = ["digits", "layers", "questions", "batch", "Adam", "epochs", "published", "seconds"]
+    titles += ["characters right", "answers right"]
+    if peer:
+        titles += [f"{NAMES[peer]}, s", "ratio"]
+    lines = ["| " + " | ".join(titles) + " |", "| " + " | ".join(["---"] * len(titles)) + " |"]
+    lines += [line(runs, peer) for runs in rows.values()]
+    runs = next(iter(rows.values()))
+    notes = [f"fastseq {runs[0]['version']}, {runs[0]['threads']} threads, until 99 % of the characters"]
+    notes.append("of the validation questions are right")
+    several = [
+        f"{row.split('-')[0]} digits: {len(runs)} seeds, the median"
+        for row, runs in rows.items()
+        if len(runs) > 1
+    ]
+    text = ", ".join([" ".join(notes), *several])
+    versions = sorted({run[peer]["version"] for runs in rows.values() for run in runs if peer in run})
+    if peer and versions:
+        text += f". {NAMES[peer]}: {', '.join(versions)}"
+    return "\n".join([*lines, "", f"{text}."])
+
+
+def worth_beside(run: dict[str, Any]) -> bool:
+    """Peers know Adam at the example's rate only."""
+    return bool(run["cell"] == "lstm" and run["learning_rate"] == 0.001)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=lambda t: t.split(","), default=ROWS)
-    parser.add_argument("--seeds", type=lambda t: [int(n) for n in t.split(",")], default=[0])
+    parser.add_argument("--rows", type=lambda t: t.split(","), default=ROWS, help=", ".join(ROWS))
+    parser.add_argument("--seeds", type=int, help="how many to learn each row with")
     parser.add_argument("--epochs", type=int, default=200)
-    parser.add_argument("--beside", metavar="PEER", choices=list(NAMES))
+    parser.add_argument("--beside", metavar="PEER", choices=["", *NAMES], default="keras-jax-unrolled")
     parser.add_argument("--readme", metavar="FILE", help="put the table between its marks in this file")
-    parser.add_argument("--json", metavar="FILE", help="write everything measured there")
+    parser.add_argument("--json", metavar="FILE", help="keep everything measured there")
     options = parser.parse_args()
 
     facts = machine()
-    lines = [
-        "| digits | layers | questions | batch | rate | epochs | published | s | characters | answers |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
     report: dict[str, Any] = {"machine": facts, "rows": {}}
+    if options.json and Path(options.json).exists():
+        report = json.loads(Path(options.json).read_text())
     for row in options.rows:
+        if row in report["rows"]:
+            continue
         print(row, flush=True)
         runs = []
-        for seed in options.seeds:
+        for seed in range(options.seeds or SEEDS.get(row, 1)):
             run = learn(row, seed, options.epochs)
-            if options.beside:
+            if options.beside and worth_beside(run):
                 run[options.beside] = learn_beside(options.beside, run, options.epochs)
             runs.append(run)
-        if len(runs) > 1:
-            for key in ("epochs", "seconds"):
-                print(f"  median {key}: {statistics.median(r[key] for r in runs):.1f}")
-        lines.append(line(runs))
         report["rows"][row] = runs
-    table = "\n".join(lines)
-    print(f"\n{table}\n\n{where(facts)}")
+        if options.json:
+            Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    rows = {row: report["rows"][row] for row in options.rows}
+    text = f"{table(rows, options.beside)} {where(report['machine'])}"
+    print(f"\n{text}")
     if options.readme:
-        put_between(options.readme, "table_addition", f"{table}\n\n{where(facts)}")
-    if options.json:
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+        put_between(options.readme, "table_addition", text)
 
 
 if __name__ == "__main__":
