@@ -23,11 +23,21 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from jobs import CHARS, GATES, questions, write_job
+from jobs import CHARS, GATES, LABELS, questions, write_job
 from peers import NAMES
-from timing import Failed, Missing, Worker, available_cpus, interleave, machine, put_between, summary, where
+from timing import (
+    Failed,
+    Missing,
+    Worker,
+    available_cpus,
+    check_agreement,
+    interleave,
+    machine,
+    put_between,
+    summary,
+    where,
+)
 
-LABELS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 PEERS = Path(__file__).with_name("peers.py")
 
 
@@ -67,25 +77,6 @@ def opened(
             worker.close()
 
 
-def check_agreement(workers: list[Worker], folder: Path) -> None:
-    """Asserts that all compute the same; the first worker is what the others are held against."""
-    found = {}
-    for worker in workers:
-        path = folder / f"{worker.name}.npz"
-        worker.ask("agree", path=str(path))
-        with np.load(path) as arrays:
-            found[worker.name] = dict(arrays)
-    reference = next(iter(found.values()), {})
-    for name, values in found.items():
-        for key, expected in reference.items():
-            # gradients of one element can cancel: hold the error against the largest of the array
-            error = np.abs(values[key] - expected).max() / np.abs(expected).max()
-            # five Adam steps divide small gradients by their own size, which amplifies rounding
-            limit = 1e-3 if key == "losses" else 2e-5
-            if not error < limit:
-                raise SystemExit(f"{name} and {next(iter(found))} disagree in {key}: {error:.1e}")
-
-
 def measure(options: argparse.Namespace, cell: str, threads: int) -> dict[str, Any]:
     cpus = available_cpus()[:threads]
     print(
@@ -97,7 +88,10 @@ def measure(options: argparse.Namespace, cell: str, threads: int) -> dict[str, A
         arrays = questions(options.digits, options.questions, np.random.default_rng(0))
         write_job(folder, cell, options.units, options.digits, options.batch_size, arrays)
         with opened(options.peers, folder, cpus) as (workers, versions):
-            check_agreement(workers, folder)
+            for worker in workers:
+                worker.ask("agree", path=str(folder / f"{worker.name}.npz"))
+            # five Adam steps divide small gradients by their own size, which amplifies rounding
+            check_agreement([worker.name for worker in workers], folder, 2e-5, {"losses": 1e-3})
             print(f"  {len(workers)} agree on loss, prediction, gradients and five Adam steps")
             for worker in workers:
                 worker.ask("warm")

@@ -9,26 +9,30 @@ from typing import Any
 import numpy as np
 
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+LABELS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}  # in Keras
 CHARS = 12
 
 
-def starting_weights(cell: str, units: int, rng: np.random.Generator) -> list[np.ndarray]:
+def layer_weights(cell: str, features: int, units: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Keras's own initial weights: glorot_uniform, orthogonal, zeros with a forget bias of one."""
-
-    def glorot(rows: int, columns: int) -> np.ndarray:
-        limit = np.sqrt(6 / (rows + columns))
-        return rng.uniform(-limit, limit, (rows, columns))
-
-    def layer(features: int) -> list[np.ndarray]:
-        width = GATES[cell] * units
-        recurrent = np.linalg.qr(rng.normal(size=(width, units)))[0].T
-        bias = np.zeros((2, width) if cell == "gru" else width)
-        if cell == "lstm":
-            bias[units : 2 * units] = 1
-        return [glorot(features, width), recurrent, bias]
-
-    weights = [*layer(CHARS), *layer(units), glorot(units, CHARS), np.zeros(CHARS)]
+    width = GATES[cell] * units
+    recurrent = np.linalg.qr(rng.normal(size=(width, units)))[0].T
+    bias = np.zeros((2, width) if cell == "gru" else width)
+    if cell == "lstm":
+        bias[units : 2 * units] = 1
+    weights = [glorot(features, width, rng), recurrent, bias]
     return [np.ascontiguousarray(w, np.float32) for w in weights]
+
+
+def glorot(rows: int, columns: int, rng: np.random.Generator) -> np.ndarray:
+    limit = np.sqrt(6 / (rows + columns))
+    return rng.uniform(-limit, limit, (rows, columns)).astype(np.float32)
+
+
+def starting_weights(cell: str, units: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Those of the addition model: encoder, decoder, dense."""
+    layers = [*layer_weights(cell, CHARS, units, rng), *layer_weights(cell, units, units, rng)]
+    return [*layers, glorot(units, CHARS, rng), np.zeros(CHARS, np.float32)]
 
 
 def questions(digits: int, size: int, rng: np.random.Generator) -> dict[str, np.ndarray]:

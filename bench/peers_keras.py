@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import numpy as np
+from jobs import LABELS
 from peers import RATE, Peer
 
 BACKENDS = {"tf": "tensorflow", "jax": "jax", "torch": "torch"}
@@ -27,7 +28,7 @@ class KerasPeer(Peer):
 
     def build(self, optimizer: str, fresh: bool = False) -> None:
         keras, job = self.keras, self.job
-        cell = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}[job["cell"]]
+        cell = LABELS[job["cell"]]
         steps, chars = self.x.shape[1:]
         # the loop is left to the backend unless asked for, as in the example
         options: dict[str, Any] = {"unroll": True} if self.unroll else {}

@@ -28,9 +28,16 @@ def to_torch(cell: str, weights: list[np.ndarray]) -> dict[str, torch.Tensor]:
     return {n: torch.tensor(w.copy()) for n, w in zip(names, (kernel.T, recurrent.T, *biases), strict=True)}
 
 
-def from_torch(cell: str, layer: nn.RNNBase) -> list[np.ndarray]:
-    kernel, recurrent = (w.detach().numpy().T for w in (layer.weight_ih_l0, layer.weight_hh_l0))
-    b, c = (w.detach().numpy() for w in (layer.bias_ih_l0, layer.bias_hh_l0))
+def from_torch(cell: str, layer: nn.RNNBase, gradients: bool = False) -> list[np.ndarray]:
+    """The layer's weights, or their gradients, in Keras's layout."""
+
+    def value(w: torch.Tensor) -> np.ndarray:
+        if not gradients:
+            return w.detach().numpy()
+        return np.zeros(w.shape, np.float32) if w.grad is None else w.grad.numpy()
+
+    kernel, recurrent = (value(w).T for w in (layer.weight_ih_l0, layer.weight_hh_l0))
+    b, c = value(layer.bias_ih_l0), value(layer.bias_hh_l0)
     if cell != "gru":
         return [kernel.copy(), recurrent.copy(), b + c]
     swap = np.r_[1, 0, 2]

@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from jobs import write_job
+from jobs import LABELS, write_job
 from peers import NAMES
 from timing import Worker, available_cpus, machine, put_between, where
 
@@ -29,7 +29,6 @@ from fastseq.recipes.addition import addition_data, train_addition
 ROWS = ["2-lstm", "3-lstm", "4-lstm", "5-lstm", "3-gru", "3-simple_rnn"]
 SEEDS = {"3-lstm": 3}  # how many a row is learnt with
 PUBLISHED = {2: 55, 3: 100, 4: 20, 5: 30}  # epochs, in the example's docstring
-CELLS = {"lstm": "LSTM", "gru": "GRU", "simple_rnn": "SimpleRNN"}
 PEERS = Path(__file__).with_name("peers.py")
 
 
@@ -78,7 +77,7 @@ def line(runs: list[dict[str, Any]], peer: str | None) -> str:
     beside = [other[peer] for other in runs if peer in other]
     cells = [
         run["digits"],
-        f"{CELLS[run['cell']]} {run['units']}",
+        f"{LABELS[run['cell']]} {run['units']}",
         f"{run['training_size']:,}",
         run["batch_size"],
         run["learning_rate"],

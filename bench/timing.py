@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # long enough for threads that spin after their work (libgomp, Eigen, ours) to go to sleep
 REST = 0.02
 
@@ -106,6 +108,27 @@ def interleave(workers: Sequence[Worker], rounds: int, do: str, **arguments: Any
             time.sleep(REST)
             seconds[worker.name].append(worker.ask(do, **arguments))
     return seconds
+
+
+def check_agreement(
+    names: Sequence[str], folder: Path, limit: float, limits: dict[str, float] | None = None
+) -> None:
+    """Asserts that what each wrote to NAME.npz is what the first wrote, in all arrays that both have.
+
+    One element can cancel: errors are held against the largest element of the array.
+    """
+    found = {}
+    for name in names:
+        with np.load(folder / f"{name}.npz") as arrays:
+            found[name] = dict(arrays)
+    reference = next(iter(found.values()), {})
+    for name, values in found.items():
+        for key, expected in reference.items():
+            if key not in values:
+                continue
+            error = np.abs(values[key] - expected).max() / max(np.abs(expected).max(), 1e-30)
+            if not error < (limits or {}).get(key, limit):
+                raise SystemExit(f"{name} and {names[0]} disagree in {key}: {error:.1e}")
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:

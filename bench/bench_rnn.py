@@ -1,0 +1,263 @@
+"""One recurrent layer at many shapes, training and inference, beside its peers.
+
+    python bench/bench_rnn.py                                     # the grid: LSTM and GRU, 2 threads
+    python bench/bench_rnn.py --shapes 64,100,128,256 --cells lstm --threads 2,1
+    python bench/bench_rnn.py --json now.json --plot rnn.png      # keep and draw what was measured
+    python bench/bench_rnn.py --against before.json               # fail where shares of the peak have fallen
+
+A shape is batch,time,input,hidden. Every library runs in a process of its own on the same arrays. First
+all must agree on outputs and gradients, then they take turns; the peak of the machine is measured in
+turns with them. Times are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from jobs import GATES, layer_weights
+from rnn_peers import NAMES, WORKS
+from timing import (
+    Failed,
+    Missing,
+    Worker,
+    available_cpus,
+    check_agreement,
+    interleave,
+    machine,
+    put_between,
+    where,
+)
+
+PEERS = Path(__file__).with_name("rnn_peers.py")
+SHAPES = [
+    "128,7,12,128",
+    "32,32,256,512",
+    "64,100,128,256",
+    "1,100,128,256",
+    "16,200,512,1024",
+    "256,50,64,64",
+]
+
+
+def flops(cell: str, shape: list[int], work: str) -> float:
+    """Multiplications and additions of the matrix products, all steps alike; backward takes two of each."""
+    batch, steps, features, units = shape
+    forward = 2 * batch * steps * (features + units) * GATES[cell] * units
+    return forward * (3 if work == "training" else 1)
+
+
+class Peak:
+    """The machine's own turn: seconds of one FMA operation on all threads at once."""
+
+    name = "peak"
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def ask(self, _: str, **__: Any) -> float:
+        return 1.0 / self._worker.ask("peak")
+
+
+def write_arrays(path: Path, cell: str, shape: list[int]) -> None:
+    batch, steps, features, units = shape
+    rng = np.random.default_rng(0)
+    weights = layer_weights(cell, features, units, rng)
+    x, d = (rng.normal(size=(batch, steps, n)).astype(np.float32) for n in (features, units))
+    np.savez(path, x=x, d=d, **{f"weight{i}": w for i, w in enumerate(weights)})
+
+
+def measure(options: argparse.Namespace, cell: str, shape: list[int], threads: int) -> dict[str, Any]:
+    cpus = available_cpus()[:threads]
+    print(f"\n{cell}, (batch, time, input, hidden) = {tuple(shape)}, {len(cpus)} threads", flush=True)
+    workers: list[Worker] = []
+    versions, works = {}, {}
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_arrays(folder / "job.npz", cell, shape)
+            for name in options.peers:
+                worker = Worker(PEERS, name, cpus)
+                try:
+                    versions[name] = worker.ask("open", job=str(folder / "job.npz"), cell=cell)
+                    worker.ask("agree", path=str(folder / f"{name}.npz"))
+                    workers.append(worker)
+                except (Missing, Failed) as reason:
+                    print(f"  skipped {name}: {reason}")
+                    versions.pop(name, None)
+                    worker.close()
+            # sums over batch and time of a thousand terms and more in single precision
+            check_agreement([worker.name for worker in workers], folder, limit=1e-4)
+            print(f"  {len(workers)} agree on outputs and gradients", flush=True)
+            for worker in workers:
+                works[worker.name] = worker.ask("warm")
+            seconds = {}
+            for work in options.works:
+                able: list[Any] = [w for w in workers if work in works[w.name]]
+                peak = [Peak(w) for w in workers if w.name == "fastseq"]
+                seconds[work] = interleave([*able, *peak], options.rounds, "turn", work=work)
+    finally:
+        for worker in workers:
+            worker.close()
+    result = {
+        "cell": cell,
+        "shape": shape,
+        "threads": len(cpus),
+        "versions": versions,
+        "seconds": {w: {n: statistics.median(s) for n, s in of.items()} for w, of in seconds.items()},
+    }
+    show(result)
+    return result
+
+
+def share(result: dict[str, Any], work: str, name: str = "fastseq") -> float | None:
+    """The part of the machine's peak that a library reaches."""
+    times = result["seconds"].get(work, {})
+    if name not in times or "peak" not in times:
+        return None
+    return flops(result["cell"], result["shape"], work) * times["peak"] / times[name]
+
+
+def best_peer(result: dict[str, Any], work: str) -> str | None:
+    """The fastest of the others."""
+    times = {n: t for n, t in result["seconds"].get(work, {}).items() if n not in ("fastseq", "peak")}
+    return min(times, key=times.__getitem__) if times else None
+
+
+def show(result: dict[str, Any]) -> None:
+    """A table: ms, GFLOP/s, share of the peak, and how many times as long as fastseq it takes."""
+    works = list(result["seconds"])
+    print(f"  {'ms, GFLOP/s, of the peak':26}" + "".join(f"{work:>36}" for work in works))
+    for name, version in result["versions"].items():
+        cells = []
+        for work in works:
+            times = result["seconds"][work]
+            if name not in times:
+                cells.append("")
+                continue
+            rate = flops(result["cell"], result["shape"], work) / times[name]
+            part = share(result, work, name)
+            ratio = f"{times[name] / times['fastseq']:.2f}x" if "fastseq" in times else ""
+            of_peak = f"{100 * part:.0f} %" if part is not None else ""
+            cells.append(f"{1e3 * times[name]:10.3f} {rate / 1e9:7.1f} {of_peak:>5} {ratio:>7}")
+        print(f"  {NAMES[name]:26}" + "".join(f"{cell:>36}" for cell in cells) + f"   {version}")
+    sys.stdout.flush()
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """For the README: fastseq's time, its share of the peak, and the best peer's time as a multiple."""
+    lines = [
+        "| layer | batch, time, input, hidden | threads | training, ms | of the peak | best peer | "
+        "inference, ms | of the peak | best peer |",
+        "| --- | --- | ---: | ---: | ---: | --- | ---: | ---: | --- |",
+    ]
+    for result in results:
+        cells = [
+            result["cell"].replace("simple_rnn", "SimpleRNN").replace("lstm", "LSTM").replace("gru", "GRU")
+        ]
+        cells += [", ".join(map(str, result["shape"])), str(result["threads"])]
+        for work in ("training", "inference"):
+            times = result["seconds"].get(work, {})
+            part, peer = share(result, work), best_peer(result, work)
+            cells.append(f"{1e3 * times['fastseq']:.2f}" if "fastseq" in times else "")
+            cells.append(f"{100 * part:.0f} %" if part is not None else "")
+            beside = "fastseq" in times and peer is not None
+            cells.append(f"{NAMES[peer]} {times[peer] / times['fastseq']:.2f}x" if beside and peer else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def fallen(before: list[dict[str, Any]], now: list[dict[str, Any]], tolerance: float) -> list[str]:
+    """Where fastseq reaches less of the machine's peak than it did. Shares, not seconds: machines drift."""
+    key = lambda r: (r["cell"], tuple(r["shape"]), r["threads"])  # noqa: E731
+    recorded = {key(r): r for r in before}
+    found = []
+    for result in now:
+        old = recorded.get(key(result))
+        for work in WORKS:
+            was, part = (share(r, work) if r else None for r in (old, result))
+            if was is not None and part is not None and part < was * (1 - tolerance):
+                found.append(f"{key(result)} {work}: {100 * part:.0f} % of the peak, was {100 * was:.0f} %")
+    return found
+
+
+def plot(results: list[dict[str, Any]], path: str) -> None:
+    """Bars of the share of the peak by library and shape, training above inference."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    works = [w for w in ("training", "inference") if any(w in r["seconds"] for r in results)]
+    figure, axes = pyplot.subplots(len(works), 1, figsize=(11, 3.6 * len(works)), squeeze=False)
+    labels = [f"{r['cell']} {r['threads']}t\n{','.join(map(str, r['shape']))}" for r in results]
+    for axis, work in zip(axes[:, 0], works, strict=True):
+        names = [n for n in NAMES if any(n in r["seconds"].get(work, {}) for r in results)]
+        width = 0.8 / max(len(names), 1)
+        for i, name in enumerate(names):
+            parts = [100 * (share(r, work, name) or 0) for r in results]
+            axis.bar(
+                np.arange(len(results)) + (i - (len(names) - 1) / 2) * width, parts, width, label=NAMES[name]
+            )
+        axis.set_ylabel(f"{work}, % of the FMA peak")
+        axis.set_xticks(range(len(results)), labels, fontsize=7)
+        axis.grid(axis="y", alpha=0.3)
+        axis.legend(fontsize=7, ncols=len(names))
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    listed = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("--shapes", nargs="+", default=SHAPES, metavar="B,T,I,H")
+    parser.add_argument("--cells", type=listed, default=["lstm", "gru"], help="of lstm, gru, simple_rnn")
+    parser.add_argument("--threads", type=lambda t: [int(n) for n in t.split(",")], default=[2])
+    parser.add_argument("--peers", type=listed, default=list(NAMES), help=", ".join(NAMES))
+    parser.add_argument("--works", type=listed, default=list(WORKS), help=", ".join(WORKS))
+    parser.add_argument("--rounds", type=int, default=11, help="turns of each library")
+    parser.add_argument("--json", metavar="FILE", help="write everything measured there")
+    parser.add_argument("--plot", metavar="FILE", help="draw the shares of the peak (needs matplotlib)")
+    parser.add_argument("--readme", metavar="FILE", help="put a table between its marks in this file")
+    parser.add_argument("--against", metavar="FILE", help="an earlier --json: fail where behind it")
+    parser.add_argument("--tolerance", type=float, default=0.15, help="how far a share of the peak may fall")
+    options = parser.parse_args()
+    for name in (*options.cells, *options.peers, *options.works):
+        if name not in (*GATES, *NAMES, *WORKS):
+            parser.error(f"unknown name {name!r}")
+    shapes = [[int(n) for n in text.split(",")] for text in options.shapes]
+    if any(len(shape) != 4 or min(shape) < 1 for shape in shapes):
+        parser.error("a shape is batch,time,input,hidden")
+
+    facts = machine()
+    print(f"{facts['cpu']}, {facts['cpus']} CPUs, {' '.join(facts['simd'])}, load {facts['load']:.1f}")
+    results = []
+    for cell in options.cells:
+        for shape in shapes:
+            for threads in options.threads:
+                results.append(measure(options, cell, shape, threads))
+                if options.json:
+                    report = {"machine": facts, "options": vars(options), "results": results}
+                    Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
+    print(f"\n{table(results)}\n\n{where(facts)}")
+    if options.readme:
+        put_between(options.readme, "bench_rnn", f"{table(results)}\n\n{where(facts)}")
+    if options.plot:
+        plot(results, options.plot)
+    if options.against:
+        before = json.loads(Path(options.against).read_text())["results"]
+        if worse := fallen(before, results, options.tolerance):
+            raise SystemExit("\n".join(["fallen behind the recorded run:", *worse]))
+
+
+if __name__ == "__main__":
+    main()
