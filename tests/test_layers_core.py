@@ -139,6 +139,17 @@ def test_dropout_scales_and_repeats():
     np.testing.assert_array_equal(layer(x), x)
 
 
+def test_dropping_everything_is_keras_s():
+    def build(k):
+        x = k.Input((3,))
+        h = k.layers.Dense(4)(x)
+        return k.Model(x, k.layers.Dense(2)(k.layers.Concatenate()([h, k.layers.Dropout(1.0)(h)])))
+
+    ours, theirs = twins(build)
+    check_outputs(ours, theirs, rows(5, 3))  # nothing is dropped in inference
+    check_step(ours, theirs, rows(5, 3), rows(5, 2, seed=1), "mse")
+
+
 def test_two_uses_of_a_dropout_differ():
     x = layers.Input((200,))
     drop = layers.Dropout(0.5)

@@ -169,6 +169,16 @@ def test_dropout(isa, dtype):
     assert ops.dropout_forward(x, 0.5, seed=7, training=False) == (x, None)
 
 
+def test_dropout_of_everything():
+    x = np.array([[1.0, np.inf, np.nan]], np.float32)
+    y, saved = ops.dropout_forward(x, 1.0, seed=7)
+    dx = ops.dropout_backward(saved, x).x
+    for made in (y, dx):
+        np.testing.assert_array_equal(made, np.zeros_like(x))
+        assert made.dtype == x.dtype
+    assert ops.dropout_forward(x, 1.0, seed=7, training=False)[0] is x
+
+
 def test_dropout_is_the_same_everywhere():
     """The same elements on every instruction set, for every team, at every place in every shape."""
     from fastseq import _core
@@ -199,8 +209,8 @@ def test_dropout_gradient(isa):
 
 def test_dropout_errors():
     x = np.ones((2, 3))
-    for rate in (-0.1, 1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"dropout_forward: rate must be in \[0, 1\), got "):
+    for rate in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match=r"dropout_forward: rate must be in \[0, 1\], got "):
             ops.dropout_forward(x, rate, seed=0)
     for seed, kind in ((-1, ValueError), (2**64, ValueError), (0.5, TypeError)):
         with pytest.raises(kind, match="dropout_forward: seed must be "):

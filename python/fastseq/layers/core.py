@@ -115,7 +115,7 @@ class Dropout(Layer):
     """In training, sets inputs to 0 with probability ``rate`` and divides the others by 1 - rate.
 
     Args:
-        rate: In [0, 1].
+        rate: In [0, 1]; at 1 everything is 0.
         noise_shape: Must be None.
         seed: Where its randomness starts; drawn from ``set_seed``'s generator by default.
         options: As for ``Layer``.

@@ -250,6 +250,7 @@ class LSTM(RNN):
         unit_forget_bias: Whether the forget gate's bias starts at 1.
         options: As for Keras's LSTM: ``dropout`` (on the input, one mask for all steps),
             ``recurrent_dropout`` (on h where it enters the product, one mask for all gates and steps),
+            both in [0, 1) (at 1 Keras drops all or nothing, by the path it takes),
             ``return_sequences``, ``return_state`` ([output, h, c]), ``go_backwards`` (the sequence stays
             reversed), ``stateful``, ``zero_output_for_mask``, ``seed``; and as for ``Layer``.
     Source:

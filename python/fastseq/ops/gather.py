@@ -114,7 +114,7 @@ def dropout_forward(x: Any, rate: float, seed: int, *, training: bool = True) ->
 
     Args:
         x: Any shape, any real dtype.
-        rate: In [0, 1): the chance of each element to be dropped.
+        rate: In [0, 1]: the chance of each element to be dropped; at 1, y is all 0.
         seed: In [0, 2**64). The same seed drops the same elements on any number of threads.
         training: False drops nothing: y is x, saved is None.
     Returns:
@@ -130,9 +130,9 @@ def dropout_forward(x: Any, rate: float, seed: int, *, training: bool = True) ->
     x = floating(x, function, "x")
     if not training:
         return x, None
-    rate = number(rate, function, "rate", low=0, high=1, open_high=True)
+    rate = number(rate, function, "rate", low=0, high=1)
     seed = number(seed, function, "seed", low=0, high=2**64 - 1, whole=True)
-    return _core.dropout(function, x, rate, seed), Saved(function, x.shape, x.dtype, rate, seed)
+    return _dropped(function, x, rate, seed), Saved(function, x.shape, x.dtype, rate, seed)
 
 
 def dropout_backward(
@@ -163,4 +163,9 @@ def dropout_backward(
     dy = floating(dy, function, "dy", dtype=dtype)
     if dy.shape != shape:
         raise ValueError(message(function, "dy", f"have the shape of y, {shape}", str(dy.shape)))
-    return DropoutGradients(_core.dropout(function, dy, rate, seed))
+    return DropoutGradients(_dropped(function, dy, rate, seed))
+
+
+def _dropped(function: str, x: Array, rate: float, seed: int) -> Array:
+    # The kernel divides by 1 - rate.
+    return np.zeros_like(x) if rate == 1.0 else _core.dropout(function, x, rate, seed)

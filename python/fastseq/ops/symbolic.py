@@ -278,7 +278,7 @@ def dropout(x: Any, rate: float, seed: Any) -> Any:
 
     Args:
         x: Any shape.
-        rate: In [0, 1).
+        rate: In [0, 1].
         seed: An int, or a layer's RandomSeed.
     """
     return apply(DROPOUT, (x, seed), {"rate": rate})
