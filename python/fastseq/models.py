@@ -15,7 +15,7 @@ from fastseq.graph import Plan
 from fastseq.layers.base import InputLayer, Layer, unique_name
 from fastseq.layers.base import from_config as layer_from_config
 from fastseq.layers.calls import calls_by_depth, flatten, replay, unflatten
-from fastseq.objective import Objective
+from fastseq.objective import Objective, refuse_unknown
 from fastseq.summary import render
 
 __all__ = ["Model", "Sequential"]
@@ -200,6 +200,7 @@ class Model(Layer):
             ValueError: An unknown name, or lists that do not fit the outputs.
             TypeError: Something that is none of these.
         """
+        refuse_unknown(loss, metrics=metrics, weighted_metrics=weighted_metrics)
         self.optimizer = optimizers.get(optimizer, "compile", "optimizer")
         self._compiled = {
             "loss": loss,

@@ -9,14 +9,36 @@ from typing import Any
 import numpy as np
 
 from fastseq import losses, metrics
-from fastseq._arrays import Array, describe, floating, message
+from fastseq._arrays import Array, floating, message
 from fastseq._symbol import Symbol, Variable
 from fastseq.graph import Head, Plan, pack, segments
+from fastseq.layers.calls import flatten
 from fastseq.losses import Loss, row_weights
 from fastseq.metrics import Mean, Metric
 from fastseq.optimizers import Optimizer
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "refuse_unknown"]
+
+
+def refuse_unknown(loss: Any, **metrics_asked: Any) -> None:
+    """Raises for what ``compile`` was given that is no loss or metric, before any output is known.
+
+    Args:
+        loss: As given to ``compile``.
+        metrics_asked: Metrics as given to ``compile``, by argument.
+    Raises:
+        ValueError: An unknown name, or a loss that makes no number.
+        TypeError: Neither a name nor a loss or metric.
+    """
+    for identifier in flatten(loss):
+        if identifier is None or _by_shape(identifier):
+            continue
+        if losses.get(identifier, "compile", "loss").reduction == "none":
+            raise ValueError(message("compile", "loss", "reduce to a number", "reduction none"))
+    for argument, asked in metrics_asked.items():
+        for identifier in flatten(asked):
+            if identifier is not None and not (metrics.is_accuracy(identifier) or _by_shape(identifier)):
+                metrics.get(identifier, "compile", argument)
 
 
 def per_output(value: Any, names: Sequence[str], argument: str) -> list[Any]:
@@ -42,10 +64,8 @@ def metric_lists(value: Any, names: Sequence[str], argument: str) -> list[list[A
     """The metrics of each output, not made yet: accuracy depends on the shape of the targets."""
     if value is None:
         return [[] for _ in names]
-    if isinstance(value, (str, Metric)) or callable(value):
-        value = [value]
     if not isinstance(value, (list, tuple, dict)):
-        raise TypeError(message("compile", argument, "be a list or a dict", describe(value)))
+        value = [value]
     nested = isinstance(value, dict) or (
         len(value) == len(names) and any(isinstance(v, (list, tuple)) or v is None for v in value)
     )
@@ -55,15 +75,13 @@ def metric_lists(value: Any, names: Sequence[str], argument: str) -> list[list[A
         entries = [[entry] for entry in value]  # as in Keras 3: a flat list of as many is one per output
     else:
         entries = [value] * len(names)  # as in old Keras: all for each output
-    lists = [[] if e is None else list(e) if isinstance(e, (list, tuple)) else [e] for e in entries]
-    for identifier in (i for entry in lists for i in entry):
-        if not (metrics.is_accuracy(identifier) or metrics.is_crossentropy(identifier)):
-            metrics.get(identifier, "compile", argument)  # unknown names are refused at once
-    return lists
+    return [[] if e is None else list(e) if isinstance(e, (list, tuple)) else [e] for e in entries]
 
 
 class Objective:
     """The losses, metrics and optimizer of a model.
+
+    What it is given has been through ``refuse_unknown``.
 
     Args:
         inputs: The model's input Symbols.
@@ -93,11 +111,6 @@ class Objective:
         self.inputs, self.outputs, self.names = list(inputs), list(outputs), list(names)
         self.optimizer = optimizer
         self._asked_loss = per_output(loss, names, "loss")
-        for identifier in self._asked_loss:
-            if identifier is not None and not _by_shape(identifier):
-                made = losses.get(identifier, "compile", "loss")
-                if made.reduction == "none":
-                    raise ValueError(message("compile", "loss", "reduce to a number", "reduction none"))
         self._weights = [
             1.0 if w is None else float(w) for w in per_output(loss_weights, names, "loss_weights")
         ]
