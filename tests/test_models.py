@@ -293,6 +293,14 @@ def small():
     return fastseq.Sequential([layers.Dense(2, input_shape=(3,), name="d")], name="m")
 
 
+def test_compile_without_an_optimizer_means_adam():
+    model = small()
+    model.compile(loss="mse")
+    assert isinstance(model.optimizer, fastseq.optimizers.Adam)
+    assert model.optimizer.learning_rate == 0.001
+    model.fit(rows(4, 3), rows(4, 2), verbose=0)
+
+
 KNOWN_LOSSES = (
     "binary_crossentropy, categorical_crossentropy, mean_absolute_error, mean_squared_error, "
     "sparse_categorical_crossentropy"
