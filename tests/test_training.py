@@ -369,6 +369,19 @@ def test_verbose(capsys):
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize("verbose", [0, 1, 2, "auto"])
+@pytest.mark.parametrize(("initial_epoch", "epochs"), [(0, 0), (0, 1), (0, 2), (1, 2), (2, 2)])
+def test_headings_of_epochs_are_keras_s(verbose, initial_epoch, epochs, capsys):
+    """There are none where ``epochs`` is 1, so a loop of single epochs prints none."""
+    printed = []
+    for made in twins(lambda k: k.Sequential([k.Input((1,)), k.layers.Dense(1)])):
+        made.compile("sgd", "mse")
+        made.fit(numbered(3), numbered(3), initial_epoch=initial_epoch, epochs=epochs, verbose=verbose)
+        lines = capsys.readouterr().out.splitlines()
+        printed.append([line for line in lines if line.startswith("Epoch")])
+    assert printed[0] == printed[1]
+
+
 def test_the_bar_is_drawn_over_itself_on_a_terminal(monkeypatch, capsys):
     from fastseq import progress
 
