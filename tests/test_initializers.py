@@ -50,6 +50,16 @@ def test_orthogonal(shape):
     np.testing.assert_allclose(product, 4 * np.eye(len(product)), atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (5, 9), (5, 10), (200, 100), (64, 256), (0, 4)])
+def test_orthogonal_is_the_qr_of_a_normal_draw(shape):
+    """Whichever way it is computed, with the signs that make it unique."""
+    tall = np.random.default_rng(7).standard_normal((max(shape), min(shape)))
+    q, r = np.linalg.qr(tall)
+    q = q * np.sign(np.diag(r))
+    made = initializers.Orthogonal(seed=7)(shape, np.float64)
+    np.testing.assert_allclose(made, q if shape[0] >= shape[1] else q.T, rtol=0, atol=1e-14)
+
+
 def test_constants():
     np.testing.assert_array_equal(initializers.get("zeros")((2, 3)), np.zeros((2, 3)))
     np.testing.assert_array_equal(initializers.get("one")((2,)), np.ones(2))
