@@ -321,6 +321,8 @@ def test_stop_training():
 def test_on_batch_methods():
     made = model()
     first = made.test_on_batch(X, Y)
+    assert made.test_on_batch([X], [Y]) == first
+    assert made.test_on_batch(X, {made.output_names[0]: Y}) == first
     assert made.train_on_batch(X, Y) == first  # what is reported is from before the step
     assert made.test_on_batch(X, Y)[0] < first[0]
     assert set(made.train_on_batch(X, Y, return_dict=True)) == {"loss", "accuracy"}

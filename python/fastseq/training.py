@@ -425,11 +425,8 @@ def on_batch(model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, 
         plan = objective.plan_testing()
     inputs = batch_inputs(model, x, plan, function)
     compared = objective.compared
-    if len(objective.outputs) == 1:
-        targets = [objective.check_target(k, y, function) for k in compared]
-    else:
-        values = data.columns(y, objective.names, function, "y")
-        targets = [objective.check_target(k, values[k], function) for k in compared]
+    values = data.columns(y, objective.names, function, "y")
+    targets = [objective.check_target(k, values[k], function) for k in compared]
     for target in targets:
         if len(target) != len(inputs[0]):
             data.same_rows([("x", inputs[0]), ("y", target)], function)
