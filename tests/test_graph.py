@@ -173,6 +173,20 @@ def test_a_value_used_many_times():
     check_step(ours, theirs, rows(5, 4), rows(5, 12, seed=2), "mse")
 
 
+def test_a_gradient_that_two_hold_is_not_written_into():
+    """Add hands one gradient to both its inputs; what else reaches one of them must not reach the other."""
+
+    def build(k):
+        x = k.Input((4,))
+        h = k.layers.Dense(4)(x)
+        a = k.layers.Dense(4, activation="tanh")(h)
+        ends = [k.layers.Dense(2)(a), k.layers.Dense(2)(h), k.layers.Add()([h, a])]
+        return k.Model(x, k.layers.Concatenate()(ends))
+
+    ours, theirs = twins(build)
+    check_step(ours, theirs, rows(5, 4), rows(5, 8, seed=2), "mse")
+
+
 def test_models_within_models():
     def build(k):
         x = k.Input((5, 4))
@@ -210,6 +224,26 @@ def test_several_losses_with_weights():
         assert a[key] == pytest.approx(float(b[key]), rel=1e-5), key
     for p, q in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(p, q, rtol=2e-5, atol=2e-5)
+
+
+def test_one_output_with_two_losses():
+    x = layers.Input((4,))
+    y = layers.Dense(3, activation="softmax")(x)
+    target = np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
+    start = fastseq.Model(x, y).get_weights()
+
+    def change(outputs, loss):
+        model = fastseq.Model(x, outputs)
+        model.set_weights(start)
+        model.compile(fastseq.optimizers.SGD(1.0), loss)
+        model.train_on_batch(rows(4, 4), [target] * len(outputs))
+        return [new - old for new, old in zip(model.get_weights(), start, strict=True)]
+
+    losses = ["mse", "categorical_crossentropy"]
+    alone = [change([y], [loss]) for loss in losses]
+    for both in (change([y, y], losses), change([y, y], losses[::-1])):
+        for together, a, b in zip(both, *alone, strict=True):
+            np.testing.assert_allclose(together, a + b, rtol=1e-5, atol=1e-6)
 
 
 class Scale(layers.Layer):
