@@ -128,26 +128,12 @@ def _forward(
             seed = draw_seed()
         seed = number(seed, function, "seed", low=0, high=2**64 - 1, whole=True)
     sequence, h, c, saved = _core.rnn_forward(
-        cell,
-        x,
-        kernel,
-        recurrent_kernel,
-        bias,
-        h0,
-        c0,
-        mask,
-        lengths,
+        cell, x, kernel, recurrent_kernel, bias, h0, c0, mask, lengths,
         _activation(function, "activation", activation),
         _activation(function, "recurrent_activation", recurrent_activation),
-        go_backwards,
-        zero_output_for_mask,
-        training,
-        return_sequence,
-        repeats,
-        dropout,
-        recurrent_dropout,
-        seed or 0,
-    )
+        go_backwards, zero_output_for_mask, training, return_sequence, repeats,
+        dropout, recurrent_dropout, seed or 0,
+    )  # fmt: skip
     return sequence, (h,) if c is None else (h, c), saved
 
 
@@ -176,20 +162,11 @@ def _backward(
         dc = rest[0] if rest else None
     get = (into or {}).get
     dx, dkernel, drecurrent, dbias, dh0, dc0 = _core.rnn_backward(
-        saved,
-        dsequence,
-        dh,
-        dc,
-        "x" in wanted,
-        "kernel" in wanted,
-        "recurrent_kernel" in wanted,
-        "bias" in wanted,
+        saved, dsequence, dh, dc,
+        "x" in wanted, "kernel" in wanted, "recurrent_kernel" in wanted, "bias" in wanted,
         "initial_state" in wanted,
-        get("kernel"),
-        get("recurrent_kernel"),
-        get("bias"),
-        keep,
-    )
+        get("kernel"), get("recurrent_kernel"), get("bias"), keep,
+    )  # fmt: skip
     state = None if dh0 is None else (dh0,) if dc0 is None else (dh0, dc0)
     return RecurrentGradients(dx, dkernel, drecurrent, dbias, state)
 
@@ -250,26 +227,10 @@ def lstm_forward(
         Dropout: Gal & Ghahramani (2016), https://arxiv.org/abs/1512.05287.
     """
     return _forward(
-        "lstm_forward",
-        _LSTM,
-        x,
-        kernel,
-        recurrent_kernel,
-        bias,
-        initial_state,
-        mask,
-        lengths,
-        zero_output_for_mask,
-        go_backwards,
-        activation,
-        recurrent_activation,
-        dropout,
-        recurrent_dropout,
-        seed,
-        training,
-        return_sequence,
-        repeat,
-    )
+        "lstm_forward", _LSTM, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths,
+        zero_output_for_mask, go_backwards, activation, recurrent_activation, dropout, recurrent_dropout,
+        seed, training, return_sequence, repeat,
+    )  # fmt: skip
 
 
 def lstm_backward(
@@ -335,27 +296,12 @@ def gru_forward(
     Source:
         Cho et al. (2014), https://arxiv.org/abs/1406.1078 (v1 is reset_after=True, v3 False).
     """
+    cell = _GRU_AFTER if reset_after else _GRU_BEFORE
     return _forward(
-        "gru_forward",
-        _GRU_AFTER if reset_after else _GRU_BEFORE,
-        x,
-        kernel,
-        recurrent_kernel,
-        bias,
-        initial_state,
-        mask,
-        lengths,
-        zero_output_for_mask,
-        go_backwards,
-        activation,
-        recurrent_activation,
-        dropout,
-        recurrent_dropout,
-        seed,
-        training,
-        return_sequence,
-        repeat,
-    )
+        "gru_forward", cell, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths,
+        zero_output_for_mask, go_backwards, activation, recurrent_activation, dropout, recurrent_dropout,
+        seed, training, return_sequence, repeat,
+    )  # fmt: skip
 
 
 def gru_backward(
@@ -404,26 +350,10 @@ def simple_rnn_forward(
         Elman (1990), https://doi.org/10.1207/s15516709cog1402_1
     """
     return _forward(
-        "simple_rnn_forward",
-        _SIMPLE,
-        x,
-        kernel,
-        recurrent_kernel,
-        bias,
-        initial_state,
-        mask,
-        lengths,
-        zero_output_for_mask,
-        go_backwards,
-        activation,
-        "linear",
-        dropout,
-        recurrent_dropout,
-        seed,
-        training,
-        return_sequence,
-        repeat,
-    )
+        "simple_rnn_forward", _SIMPLE, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths,
+        zero_output_for_mask, go_backwards, activation, "linear", dropout, recurrent_dropout,
+        seed, training, return_sequence, repeat,
+    )  # fmt: skip
 
 
 def simple_rnn_backward(
