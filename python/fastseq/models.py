@@ -12,9 +12,10 @@ from fastseq._arrays import Array, column, describe, message
 from fastseq._symbol import Symbol, Variable
 from fastseq.callbacks import History
 from fastseq.graph import Plan
-from fastseq.layers.base import InputLayer, Layer, unique_name
+from fastseq.layers.base import Layer, unique_name
 from fastseq.layers.base import from_config as layer_from_config
 from fastseq.layers.calls import calls_by_depth, flatten, replay, unflatten
+from fastseq.layers.input import InputLayer
 from fastseq.objective import Objective, refuse_unknown
 from fastseq.summary import render
 

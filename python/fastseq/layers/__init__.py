@@ -1,6 +1,6 @@
 """Layers: parameters and operations joined, under Keras's names and with Keras's arguments."""
 
-from fastseq.layers.base import Input, InputLayer, Layer
+from fastseq.layers.base import Layer
 from fastseq.layers.core import (
     Activation,
     Dense,
@@ -12,6 +12,7 @@ from fastseq.layers.core import (
     RepeatVector,
     Reshape,
 )
+from fastseq.layers.input import Input, InputLayer
 from fastseq.layers.merge import (
     Add,
     Average,
