@@ -1,5 +1,7 @@
 """Plans: what they fuse, what they leave out, where variables lie, what a failed step leaves behind."""
 
+import weakref
+
 import numpy as np
 import pytest
 from keras_twin import check_step, twins
@@ -187,6 +189,19 @@ def test_a_gradient_that_two_hold_is_not_written_into():
     check_step(ours, theirs, rows(5, 4), rows(5, 8, seed=2), "mse")
 
 
+def test_a_mask_that_only_the_loss_reads():
+    def build(k):
+        ids = k.Input((5,))
+        masked = k.layers.Embedding(6, 3, mask_zero=True)(ids)
+        plain = k.layers.Embedding(6, 2, name="plain")(ids)
+        return k.Model(ids, [k.layers.TimeDistributed(k.layers.Dense(2), name="masked")(masked), plain])
+
+    ours, theirs = twins(build)
+    ids = np.array([[1, 2, 0, 3, 0], [5, 4, 3, 2, 1], [1, 0, 0, 0, 2]])
+    targets = [rows(3, 5, 2), rows(3, 5, 2, seed=1)]
+    check_step(ours, theirs, ids, targets, ["mse", "mse"], [["mae"], ["mae"]])
+
+
 def test_models_within_models():
     def build(k):
         x = k.Input((5, 4))
@@ -226,7 +241,15 @@ def test_several_losses_with_weights():
         np.testing.assert_allclose(p, q, rtol=2e-5, atol=2e-5)
 
 
-def test_one_output_with_two_losses():
+@pytest.mark.parametrize(
+    "losses",
+    [
+        ["mse", "mae"],
+        ["mse", "categorical_crossentropy"],  # this one takes the softmax in
+        ["categorical_crossentropy", "mse"],
+    ],
+)
+def test_one_output_with_two_losses(losses):
     x = layers.Input((4,))
     y = layers.Dense(3, activation="softmax")(x)
     target = np.eye(3, dtype=np.float32)[[0, 1, 2, 1]]
@@ -239,11 +262,9 @@ def test_one_output_with_two_losses():
         model.train_on_batch(rows(4, 4), [target] * len(outputs))
         return [new - old for new, old in zip(model.get_weights(), start, strict=True)]
 
-    losses = ["mse", "categorical_crossentropy"]
     alone = [change([y], [loss]) for loss in losses]
-    for both in (change([y, y], losses), change([y, y], losses[::-1])):
-        for together, a, b in zip(both, *alone, strict=True):
-            np.testing.assert_allclose(together, a + b, rtol=1e-5, atol=1e-6)
+    for both, a, b in zip(change([y, y], losses), *alone, strict=True):
+        np.testing.assert_allclose(both, a + b, rtol=1e-5, atol=1e-6)
 
 
 class Scale(layers.Layer):
@@ -255,6 +276,28 @@ class Scale(layers.Layer):
 
     def call(self, inputs):
         return ops.add(ops.multiply(inputs, self.factor), self.shift)
+
+
+class Tied(layers.Layer):
+    """One weight in a matrix product, which adds its gradient in place, and by itself, which does not."""
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight((input_shape[-1], input_shape[-1]), "zeros", "kernel")
+
+    def call(self, inputs):
+        return ops.multiply(ops.dense(inputs, self.kernel), self.kernel)
+
+
+def test_a_weight_in_two_kinds_of_operations_adds_its_gradients():
+    x, kernel, target = rows(3, 3), rows(3, 3, seed=1), rows(3, 3, seed=2)
+    symbol = layers.Input((3,), batch_size=3)
+    model = model_of(symbol, Tied()(symbol))
+    model.compile(fastseq.optimizers.SGD(1.0), "mse")
+    model.set_weights([kernel])
+    model.train_on_batch(x, target)
+    error = 2 / 9 * ((x @ kernel) * kernel - target)
+    gradient = x.T @ (error * kernel) + error * (x @ kernel)
+    np.testing.assert_allclose(kernel - model.get_weights()[0], gradient, rtol=1e-5, atol=1e-6)
 
 
 def everything():
@@ -329,6 +372,17 @@ def test_packed_variables_stay_where_they_are():
     np.testing.assert_array_equal(b.value, [2, 2, 2])
 
 
+def test_segments_are_of_one_buffer_each():
+    """Also where one variable ends at the place, in its buffer, at which the next begins in another."""
+    a, b, c = (Variable(np.full((3,), k, np.float32), "v") for k in (1, 2, 3))
+    pack([a])
+    pack([b, c])
+    assert a.place[2] == c.place[1]
+    found = segments([a, c])
+    assert [value[0] for value, _ in found] == [1, 3]
+    assert [len(value) for value, _ in found] == [16, 16]
+
+
 def test_a_failed_step_leaves_no_gradient():
     x = layers.Input((4, 3))
     model = model_of(x, layers.Dense(2)(layers.LSTM(3)(x)))
@@ -342,6 +396,50 @@ def test_a_failed_step_leaves_no_gradient():
     assert all((p == q).all() for p, q in zip(before, model.get_weights(), strict=True))
     plan._backward[:] = broken
     model.train_on_batch(rows(2, 4, 3), rows(2, 2))
+
+
+@pytest.mark.parametrize("kept", ["sequence", "logits", "probabilities"])
+def test_what_a_variable_keeps_is_computed(kept):
+    """Though nobody else reads it, and a fusion would leave it out."""
+    x = layers.Input((4, 3), batch_size=2)
+    sequence, h = layers.GRU(3, return_sequences=True, return_state=True)(x)
+    logits = layers.Dense(3)(h)
+    hidden = layers.Activation("relu")(logits)
+    probabilities = layers.Activation("softmax")(hidden)
+    symbol = {"sequence": sequence, "logits": logits, "probabilities": probabilities}[kept]
+    variable = Variable(np.zeros(symbol.shape, np.float32), "kept", trainable=False)
+    symbol.node.updates = [(variable, 0)]
+    expected = fastseq.Model(x, symbol).predict(rows(2, 4, 3), verbose=0)
+    model = model_of(x, probabilities, "categorical_crossentropy", ["accuracy"])
+    variable.value = np.zeros_like(expected)
+    model.train_on_batch(rows(2, 4, 3), np.eye(3)[:2])
+    np.testing.assert_allclose(variable.value, expected, rtol=1e-6)
+
+
+def test_a_failed_step_commits_nothing():
+    x = layers.Input((4, 3), batch_size=2)
+    lstm, drop = layers.LSTM(3, stateful=True), layers.Dropout(0.5)
+    model = model_of(x, layers.Dense(2)(drop(lstm(x))))
+    plan = train_plan(model, np.zeros((2, 2)))
+    plan._backward[-1] = (lambda *a, **k: 1 / 0, *plan._backward[-1][1:])
+    steps, states = drop.random.steps, [state.numpy() for state in lstm.states]
+    with pytest.raises(ZeroDivisionError):
+        model.train_on_batch(rows(2, 4, 3), rows(2, 2))
+    assert drop.random.steps == steps
+    for state, before in zip(lstm.states, states, strict=True):
+        np.testing.assert_array_equal(state.value, before)
+
+
+@pytest.mark.parametrize("method", ["train_on_batch", "test_on_batch"])
+def test_a_step_holds_nothing_of_its_batch(method):
+    """Neither the plan nor the objective: activations are freed when the step is over."""
+    x = layers.Input((4,))
+    model = model_of(x, layers.Dense(2)(x))
+    batch = rows(3, 4)
+    gone = weakref.ref(batch)
+    getattr(model, method)(batch, rows(3, 2))
+    del batch
+    assert gone() is None
 
 
 def test_a_model_compiled_after_predicting_uses_the_same_weights():

@@ -259,6 +259,11 @@ def test_stateful_layers_go_on_where_they_stopped(cell):
     layer.reset_states(kept if len(kept) > 1 else kept[0])
     np.testing.assert_array_equal(stateful.predict(x[:, 3:], verbose=0), parts[1])
     stateful.compile("sgd", "mse")
+    plain.compile("sgd", "mse")
+    stateful.reset_states()
+    y = rows(2, 8, 4)
+    losses = [stateful.test_on_batch(x[:, part], y[:, part]) for part in (slice(4), slice(4, 8))]
+    assert np.mean(losses) == pytest.approx(plain.test_on_batch(x, y), rel=1e-5)
     stateful.reset_states()
     stateful.fit(x, rows(2, 8, 4), batch_size=2, shuffle=False, verbose=0)
     assert any(v.value.any() for v in layer.states)

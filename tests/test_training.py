@@ -70,6 +70,22 @@ def test_epochs_are_keras_s(batch_size):
         )  # fmt: skip
 
 
+def test_losses_of_two_outputs_are_averaged_by_rows_as_in_keras():
+    def build(k):
+        x = k.Input((3,))
+        return k.Model(x, [k.layers.Dense(2, name="a")(x), k.layers.Dense(1, name="b")(x)])
+
+    ours, theirs = twins(build)
+    x, y = X[:, 0], [rows(50, 2), rows(50, 1)]
+    ours.compile("sgd", ["mse", "mae"], loss_weights=[0.5, 2.0])
+    theirs.compile("sgd", ["mse", "mae"], loss_weights=[0.5, 2.0], run_eagerly=True)
+    a = ours.evaluate(x, y, batch_size=16, verbose=0, return_dict=True)
+    b = theirs.evaluate(x, y, batch_size=16, verbose=0, return_dict=True)
+    assert list(a) == sorted(b) == ["a_loss", "b_loss", "loss"]
+    for name, value in a.items():
+        assert value == pytest.approx(b[name], rel=2e-5), name
+
+
 def test_masked_losses_are_averaged_by_batches_as_in_keras():
     def build(k):
         return k.Sequential([k.Input((4, 3)), k.layers.Masking(), k.layers.LSTM(2, return_sequences=True)])
@@ -407,6 +423,8 @@ INTERRUPTED = """
 import os, signal, numpy as np, fastseq
 from fastseq import layers
 from fastseq.callbacks import Callback
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job inherits that it is ignored
 
 class Press(Callback):
     def on_train_batch_end(self, batch, logs=None):
