@@ -237,9 +237,8 @@ class Model(Layer):
     def _must_be_compiled(self, function: str) -> None:
         if self._compiled is None:
             raise RuntimeError(f"{function}: {self.name} must be compiled first, got one that is not")
-        if all(loss is None for loss in flatten(self._compiled["loss"])) and "train" in function + "train" * (
-            function == "fit"
-        ):
+        trains = function in ("fit", "train_on_batch")
+        if trains and all(loss is None for loss in flatten(self._compiled["loss"])):
             raise RuntimeError(f"{function}: {self.name} must be compiled with a loss, got none")
 
     def fit(
@@ -328,7 +327,7 @@ class Model(Layer):
             A dict, or [loss, *metrics], or the loss alone where there are no metrics.
         """
         self._must_be_compiled("evaluate")
-        logs = training.evaluate(
+        training.evaluate(
             self,
             x,
             y,
@@ -337,12 +336,14 @@ class Model(Layer):
             sample_weight=sample_weight,
             callbacks=callbacks,
         )
-        return self._results(logs, return_dict)
+        return self._results(return_dict)
 
-    def _results(self, logs: dict[str, float], return_dict: bool) -> Any:
+    def _results(self, return_dict: bool) -> Any:
+        """What the objective has counted, in the form that was asked for."""
+        objective = self.objective
         if return_dict:
-            return logs
-        values = self.objective.in_order()
+            return objective.logs()
+        values = objective.in_order()
         return values if len(values) > 1 else values[0]
 
     def predict(
@@ -398,7 +399,7 @@ class Model(Layer):
         """One training step on one batch; returns its loss and metrics as ``evaluate`` does."""
         self._must_be_compiled("train_on_batch")
         training.on_batch(self, x, y, sample_weight, class_weight, train=True)
-        return self._batch_results(return_dict)
+        return self._results(return_dict)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
@@ -406,14 +407,7 @@ class Model(Layer):
         """The loss and metrics of one batch."""
         self._must_be_compiled("test_on_batch")
         training.on_batch(self, x, y, sample_weight, None, train=False)
-        return self._batch_results(return_dict)
-
-    def _batch_results(self, return_dict: bool) -> Any:
-        objective = self.objective
-        if return_dict:
-            return objective.logs()
-        values = objective.in_order()
-        return values if len(values) > 1 else values[0]
+        return self._results(return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch."""

@@ -345,8 +345,8 @@ def _listeners(callbacks: Any, model: Any, verbose: int, steps: int) -> Callback
 
 def evaluate(
     model: Any, x: Any, y: Any, *, batch_size: int | None, verbose: Any, sample_weight: Any, callbacks: Any
-) -> dict[str, float]:
-    """The losses and metrics of a compiled model; see ``Model.evaluate``."""
+) -> None:
+    """Counts the losses and metrics of a compiled model in its objective; see ``Model.evaluate``."""
     verbose = _verbose(verbose, "evaluate")
     arrays = _arrays(model, x, y, sample_weight, None, "evaluate")
     size = _batch_size(model, batch_size, "evaluate")
@@ -354,7 +354,6 @@ def evaluate(
     progress = Progress(verbose, source.steps)
     logs = _test(model, source, _listeners(callbacks, model, verbose, source.steps), None, progress)
     progress.finish(logs)
-    return logs
 
 
 # --- predict --------------------------------------------------------------------------------------
