@@ -337,7 +337,8 @@ class BackwardLoop {
       for (std::ptrdiff_t k = 0; k < depth; ++k)
         for (int slot = slot_first; slot < slot_first + slot_count; ++slot, from += S::width) {
           T* out = to + k * row + S::layout.gate_of_slot[slot] * call_.units + p * S::width;
-          for (std::ptrdiff_t j = 0; j < valid; ++j) out[j] += from[j];
+          for (std::ptrdiff_t j = 0; j < valid; j += L)
+            (V::load_part(out + j, valid - j) + V::load(from + j)).store_part(out + j, valid - j);
         }
     }
   }

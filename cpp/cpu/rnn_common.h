@@ -167,20 +167,25 @@ void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, std:
   const std::ptrdiff_t inner = all_panels * slot_count * S::width;
   for (std::ptrdiff_t g = groups.begin; g < groups.end; ++g) {
     const std::ptrdiff_t wide = smaller(wide_vectors, vectors - g * wide_vectors) * L;
-    T* group = packed + g * wide_vectors * L * inner;
-    for (std::ptrdiff_t lane = 0; lane < wide; ++lane) {
-      const std::ptrdiff_t k = g * wide_vectors * L + lane;
-      T* out = group + lane;
-      for (std::ptrdiff_t p = 0; p < all_panels; ++p) {
-        const std::ptrdiff_t valid = k < depth ? smaller(units - p * S::width, S::width) : 0;
-        for (int slot = slot_first; slot < slot_first + slot_count; ++slot) {
-          const T* from = kernel + k * row + S::layout.gate_of_slot[slot] * units + p * S::width;
-          std::ptrdiff_t j = 0;
-          for (; j < valid; ++j, out += wide) *out = from[j];
-          for (; j < S::width; ++j, out += wide) *out = T(0);
+    T* out = packed + g * wide_vectors * L * inner;
+    // One slot of a panel at a time, all rows of the group: what is written stays in the first level of
+    // cache.
+    for (std::ptrdiff_t p = 0; p < all_panels; ++p)
+      for (int slot = slot_first; slot < slot_first + slot_count; ++slot, out += S::width * wide) {
+        const T* from = kernel + S::layout.gate_of_slot[slot] * units + p * S::width;
+        const std::ptrdiff_t valid = smaller(units - p * S::width, S::width);
+        for (std::ptrdiff_t lane = 0; lane < wide; ++lane) {
+          const std::ptrdiff_t k = g * wide_vectors * L + lane;
+          const std::ptrdiff_t count = k < depth ? valid : 0;
+          const T* row_of_k = from + k * row;
+          if (count == S::width) {
+#pragma GCC unroll 16
+            for (int j = 0; j < S::width; ++j) out[j * wide + lane] = row_of_k[j];
+          } else {
+            for (int j = 0; j < S::width; ++j) out[j * wide + lane] = j < count ? row_of_k[j] : T(0);
+          }
         }
       }
-    }
   }
 }
 
