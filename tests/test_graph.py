@@ -26,19 +26,11 @@ def train_plan(model, target):
 
 
 def forward_names(plan):
-    names = {op.forward: op.name for op in _ops()}
-    return [names.get(step[2], "?") for step in plan._forward]
-
-
-def _ops():
-    from fastseq._symbol import Op
-    from fastseq.ops import arrays, symbolic
-
-    return [v for module in (arrays, symbolic) for v in vars(module).values() if isinstance(v, Op)]
+    return [name for name, _ in plan.operations]
 
 
 def options_of(plan, name):
-    return [step[4] for step, n in zip(plan._forward, forward_names(plan), strict=True) if n == name]
+    return [options for n, options in plan.operations if n == name]
 
 
 def addition(softmax_layer=True):
@@ -61,17 +53,19 @@ def test_addition_plan_is_as_short_as_it_can_be(softmax_layer):
     assert first["return_sequence"] is False
     assert second["repeat"] == 4
     assert "return_sequence" not in second
-    wanted = [step[2] for step in plan._backward]
+    wanted = [wanted for _, wanted, _ in plan.backward_operations]
     assert wanted == [("x", "kernel", "bias"), ("x", "kernel", "recurrent_kernel", "bias"),
                       ("kernel", "recurrent_kernel", "bias")]  # no gradient of the data  # fmt: skip
-    assert all(set(step[3]) == set(step[2]) - {"x"} for step in plan._backward)  # all added in place
+    assert all(  # all added in place
+        set(into) == set(wanted) - {"x"} for _, wanted, into in plan.backward_operations
+    )
 
 
 def test_probabilities_are_kept_where_a_metric_reads_them():
     x, y = addition()
     plan = train_plan(model_of(x, y, "categorical_crossentropy", ["accuracy", "mse"]), ONE_HOT)
     assert forward_names(plan) == ["lstm", "lstm", "dense", "softmax"]
-    assert len(plan._backward) == 3  # the loss still takes the logits
+    assert len(plan.backward_operations) == 3  # the loss still takes the logits
 
 
 def test_intermediates_that_are_used_are_not_fused_away():
@@ -122,7 +116,7 @@ def test_frozen_layers_have_no_backward():
     first.trainable = False
     model = model_of(x, second(first(x)))
     plan = train_plan(model, np.zeros((2, 2)))
-    assert [step[2] for step in plan._backward] == [("kernel", "bias")]
+    assert [wanted for _, wanted, _ in plan.backward_operations] == [("kernel", "bias")]
     before = first.get_weights()
     model.train_on_batch(np.ones((2, 5)), np.ones((2, 2)))
     assert all((a == b).all() for a, b in zip(before, first.get_weights(), strict=True))

@@ -117,6 +117,8 @@ class Op:
         differentiable: The arguments that can have a gradient.
         fresh: Whether each gradient is a new array that nobody else holds.
         adds: Whether backward takes ``into``, so that it adds gradients where they belong.
+        bind: ``bind(**options)`` -> ``forward`` with its options checked once, for a plan that runs often.
+        bind_backward: ``bind_backward(wanted, into)`` -> ``backward`` with these, likewise.
     """
 
     name: str
@@ -127,6 +129,8 @@ class Op:
     differentiable: tuple[str, ...] = ()
     fresh: bool = True
     adds: bool = False
+    bind: Callable[..., Callable[..., tuple[Any, ...]]] | None = None
+    bind_backward: Callable[..., Callable[..., Any]] | None = None
 
 
 class Node:

@@ -7,6 +7,7 @@ plain tuples, every array has a numbered slot, and nothing is checked again whil
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -280,6 +281,8 @@ class Plan:
     Attributes:
         outputs: The numbers of the slots that hold the outputs.
         integer_inputs: For each input, whether it is only used as ids (so that it may stay integer).
+        operations: (name, options) of what runs forward, in order.
+        backward_operations: (name, gradients wanted, those of them added in place) in order.
     """
 
     def __init__(
@@ -317,6 +320,8 @@ class Plan:
             (head.loss, number[slot], logits, None if mask is None else number[mask])
             for head, (slot, logits), mask in zip(heads, sources, mask_slots, strict=True)
         ]
+        self.operations: list[tuple[str, dict[str, Any]]] = []
+        self.backward_operations: list[tuple[str, tuple[str, ...], dict[str, Array]]] = []
         self._forward = [self._forward_step(instruction) for instruction in program.instructions]
         self._backward: list[tuple[Any, ...]] = []
         self._wanted = list(dict.fromkeys(wanted))
@@ -361,7 +366,10 @@ class Plan:
         first = self._number[instruction.outputs[0]]
         take = _pick([self._number[slot] for slot in instruction.inputs])
         options = {"training": self.training and self._has_heads, **instruction.options}
-        return first, first + len(instruction.outputs) + 1, instruction.op.forward, take, options
+        op = instruction.op
+        self.operations.append((op.name, options))
+        function = op.bind(**options) if op.bind else functools.partial(op.forward, **options)
+        return first, first + len(instruction.outputs) + 1, function, take
 
     def _plan_backward(self, program: _Program, reached: set[int]) -> None:
         """Backward steps for what lies between the wanted variables and the heads, and no more."""
@@ -395,7 +403,12 @@ class Plan:
             if asked:
                 saved = number[i.outputs[-1]] + 1
                 take = _pick([saved, *(number[slot] + self._size for slot in i.outputs)])
-                self._backward.append((i.op.backward, take, tuple(asked), into, tuple(targets)))
+                self.backward_operations.append((i.op.name, tuple(asked), into))
+                if i.op.bind_backward:
+                    function = i.op.bind_backward(tuple(asked), into)
+                else:
+                    function = functools.partial(i.op.backward, wanted=tuple(asked), into=into)
+                self._backward.append((function, take, tuple(targets)))
         self._loose = [
             (variable.gradient, number[slot] + self._size)
             for slot, variable in program.variables.items()
@@ -411,8 +424,8 @@ class Plan:
             slots[slot] = variable.value
         for slot, seed, use in self._seeds:
             slots[slot] = seed.seed(use)
-        for first, last, function, take, options in self._forward:
-            slots[first:last] = function(*take(slots), **options)
+        for first, last, function, take in self._forward:
+            slots[first:last] = function(*take(slots))
         return slots
 
     def measure(
@@ -437,8 +450,8 @@ class Plan:
 
     def backward(self, slots: list[Any]) -> None:
         """Adds the gradients of the sum of the losses to the gradients of the wanted variables."""
-        for function, take, asked, into, targets in self._backward:
-            gradients = function(*take(slots), wanted=asked, into=into)
+        for function, take, targets in self._backward:
+            gradients = function(*take(slots))
             for name, slot, how in targets:
                 if how == _ASSIGN:
                     slots[slot] = getattr(gradients, name)

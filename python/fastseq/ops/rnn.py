@@ -6,7 +6,7 @@ inside it. Layouts and gate order are Keras's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +43,7 @@ CELL_ACTIVATIONS = (
 )
 _ACTIVATION_NUMBER = {name: i for i, name in enumerate(CELL_ACTIVATIONS)}
 
-_LSTM, _GRU_AFTER, _GRU_BEFORE, _SIMPLE = range(4)
+LSTM, GRU_AFTER, GRU_BEFORE, SIMPLE = range(4)  # cells, in the order of the kernels' enumeration
 
 _ALL = ("x", "kernel", "recurrent_kernel", "bias", "initial_state")
 
@@ -72,69 +72,123 @@ def _activation(function: str, argument: str, name: Any) -> int:
         raise ValueError(message(function, argument, rule, describe(name))) from None
 
 
-def _states(function: str, argument: str, value: Any, count: int, dtype: Any) -> list[Array | None]:
-    """A state's parts, each an array or None; a lone array is a state of one part."""
+def _states(function: str, argument: str, value: Any, count: int) -> list[Any]:
+    """A state's parts, some of them None; a lone array is a state of one part."""
     if value is None:
         return [None] * count
     parts = [value] if isinstance(value, np.ndarray) else list(value)
     if len(parts) != count:
         rule = f"have {count} part{'s' if count > 1 else ''}"
         raise ValueError(message(function, argument, rule, str(len(parts))))
-    return [None if part is None else floating(part, function, argument, dtype=dtype) for part in parts]
+    return parts
 
 
-def _forward(
+def bind_forward(
     function: str,
     cell: int,
-    x: Any,
-    kernel: Any,
-    recurrent_kernel: Any,
-    bias: Any,
-    initial_state: Any,
-    mask: Any,
-    lengths: Any,
-    zero_output_for_mask: bool,
-    go_backwards: bool,
-    activation: str,
-    recurrent_activation: str,
-    dropout: float,
-    recurrent_dropout: float,
-    seed: int | None,
-    training: bool,
-    return_sequence: bool,
-    repeat: int | None,
-) -> tuple[Array | None, State, Any]:
-    kernel = floating(kernel, function, "kernel")
-    dtype = kernel.dtype
-    x = floating(x, function, "x", dtype=dtype)
-    recurrent_kernel = floating(recurrent_kernel, function, "recurrent_kernel", dtype=dtype)
-    if bias is not None:
-        bias = floating(bias, function, "bias", dtype=dtype)
-    h0, c0 = None, None
-    if initial_state is not None:
-        h0, *rest = _states(function, "initial_state", initial_state, 2 if cell == _LSTM else 1, dtype)
-        c0 = rest[0] if rest else None
+    *,
+    zero_output_for_mask: bool = False,
+    go_backwards: bool = False,
+    activation: str = "tanh",
+    recurrent_activation: str = "linear",
+    dropout: float = 0.0,
+    recurrent_dropout: float = 0.0,
+    training: bool = True,
+    return_sequence: bool = True,
+    repeat: int | None = None,
+) -> Callable[..., tuple[Any, ...]]:
+    """Checks options once: a function of (x, kernel, recurrent_kernel, bias, mask, lengths, seed, h0, c0).
+
+    The function returns (sequence, h, c or None, saved).
+    """
+    gates = _activation(function, "recurrent_activation", recurrent_activation)
+    cells = _activation(function, "activation", activation)
     repeats = -1 if repeat is None else number(repeat, function, "repeat", low=0, whole=True)
-    if mask is not None:
-        mask = boolean(mask, function, "mask")
-    if lengths is not None:
-        lengths = integer(lengths, function, "lengths", ndim=1).astype(np.int64, copy=False)
-    if dropout or recurrent_dropout:
+    random = bool(dropout or recurrent_dropout)
+    if random:
         dropout = number(dropout, function, "dropout", low=0, high=1, open_high=True)
         recurrent_dropout = number(
             recurrent_dropout, function, "recurrent_dropout", low=0, high=1, open_high=True
         )
-        if seed is None:
-            seed = draw_seed()
-        seed = number(seed, function, "seed", low=0, high=2**64 - 1, whole=True)
-    sequence, h, c, saved = _core.rnn_forward(
-        cell, x, kernel, recurrent_kernel, bias, h0, c0, mask, lengths,
-        _activation(function, "activation", activation),
-        _activation(function, "recurrent_activation", recurrent_activation),
-        go_backwards, zero_output_for_mask, training, return_sequence, repeats,
-        dropout, recurrent_dropout, seed or 0,
-    )  # fmt: skip
+
+    def forward(
+        x: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
+        mask: Any = None, lengths: Any = None, seed: int | None = None, h0: Any = None, c0: Any = None,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        kernel = floating(kernel, function, "kernel")
+        dtype = kernel.dtype
+        x = _converted(x, dtype, function, "x")
+        recurrent_kernel = _converted(recurrent_kernel, dtype, function, "recurrent_kernel")
+        bias = _converted(bias, dtype, function, "bias")
+        h0 = _converted(h0, dtype, function, "initial_state")
+        c0 = _converted(c0, dtype, function, "initial_state")
+        if mask is not None:
+            mask = boolean(mask, function, "mask")
+        if lengths is not None:
+            lengths = integer(lengths, function, "lengths", ndim=1).astype(np.int64, copy=False)
+        if random:
+            if seed is None:
+                seed = draw_seed()
+            seed = number(seed, function, "seed", low=0, high=2**64 - 1, whole=True)
+        return _core.rnn_forward(
+            cell, x, kernel, recurrent_kernel, bias, h0, c0, mask, lengths, cells, gates,
+            go_backwards, zero_output_for_mask, training, return_sequence, repeats,
+            dropout, recurrent_dropout, seed or 0,
+        )  # fmt: skip
+
+    return forward
+
+
+def _converted(value: Any, dtype: Any, function: str, argument: str) -> Array | None:
+    """``floating`` of what may be None."""
+    return None if value is None else floating(value, function, argument, dtype=dtype)
+
+
+def _forward(
+    function: str, cell: int, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any, initial_state: Any,
+    mask: Any, lengths: Any, seed: int | None, **options: Any,
+) -> tuple[Array | None, State, Any]:  # fmt: skip
+    state = _states(function, "initial_state", initial_state, 2 if cell == LSTM else 1)
+    run = bind_forward(function, cell, **options)
+    sequence, h, c, saved = run(x, kernel, recurrent_kernel, bias, mask, lengths, seed, *state)
     return sequence, (h,) if c is None else (h, c), saved
+
+
+def bind_backward(
+    function: str, wanted: Sequence[str], into: Mapping[str, Array] | None = None, keep: bool = False
+) -> Callable[..., tuple[Any, ...]]:
+    """Checks what is wanted once: a function of (saved, dsequence, dh, dc).
+
+    It returns the gradients of (x, kernel, recurrent_kernel, bias, h0, c0), None where not wanted.
+    """
+    for name in wanted:
+        if name not in _ALL:
+            raise ValueError(message(function, "wanted", f"name some of {', '.join(_ALL)}", repr(name)))
+    x, kernel, recurrent_kernel, bias, state = (name in wanted for name in _ALL)
+    dkernel, drecurrent, dbias = ((into or {}).get(name) for name in ("kernel", "recurrent_kernel", "bias"))
+
+    def backward(saved: Any, dsequence: Any, dh: Any = None, dc: Any = None) -> tuple[Any, ...]:
+        dtype = saved.dtype
+        dsequence = _converted(dsequence, dtype, function, "dsequence")
+        dh = _converted(dh, dtype, function, "dstate")
+        dc = _converted(dc, dtype, function, "dstate")
+        return _core.rnn_backward(
+            saved,
+            dsequence,
+            dh,
+            dc,
+            x,
+            kernel,
+            recurrent_kernel,
+            bias,
+            state,
+            dkernel,
+            drecurrent,
+            dbias,
+            keep,
+        )
+
+    return backward
 
 
 def _backward(
@@ -150,23 +204,9 @@ def _backward(
     if not isinstance(saved, _core.RnnSaved):
         rule = "be what forward returned with training=True"
         raise TypeError(message(function, "saved", rule, describe(saved)))
-    for name in wanted:
-        if name not in _ALL:
-            raise ValueError(message(function, "wanted", f"name some of {', '.join(_ALL)}", repr(name)))
-    dtype = saved.dtype
-    if dsequence is not None:
-        dsequence = floating(dsequence, function, "dsequence", dtype=dtype)
-    dh, dc = None, None
-    if dstate is not None:
-        dh, *rest = _states(function, "dstate", dstate, cells, dtype)
-        dc = rest[0] if rest else None
-    get = (into or {}).get
-    dx, dkernel, drecurrent, dbias, dh0, dc0 = _core.rnn_backward(
-        saved, dsequence, dh, dc,
-        "x" in wanted, "kernel" in wanted, "recurrent_kernel" in wanted, "bias" in wanted,
-        "initial_state" in wanted,
-        get("kernel"), get("recurrent_kernel"), get("bias"), keep,
-    )  # fmt: skip
+    dstates = _states(function, "dstate", dstate, cells)
+    run = bind_backward(function, wanted, into, keep)
+    dx, dkernel, drecurrent, dbias, dh0, dc0 = run(saved, dsequence, *dstates)
     state = None if dh0 is None else (dh0,) if dc0 is None else (dh0, dc0)
     return RecurrentGradients(dx, dkernel, drecurrent, dbias, state)
 
@@ -227,9 +267,10 @@ def lstm_forward(
         Dropout: Gal & Ghahramani (2016), https://arxiv.org/abs/1512.05287.
     """
     return _forward(
-        "lstm_forward", _LSTM, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths,
-        zero_output_for_mask, go_backwards, activation, recurrent_activation, dropout, recurrent_dropout,
-        seed, training, return_sequence, repeat,
+        "lstm_forward", LSTM, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths, seed,
+        zero_output_for_mask=zero_output_for_mask, go_backwards=go_backwards, activation=activation,
+        recurrent_activation=recurrent_activation, dropout=dropout, recurrent_dropout=recurrent_dropout,
+        training=training, return_sequence=return_sequence, repeat=repeat,
     )  # fmt: skip
 
 
@@ -296,11 +337,12 @@ def gru_forward(
     Source:
         Cho et al. (2014), https://arxiv.org/abs/1406.1078 (v1 is reset_after=True, v3 False).
     """
-    cell = _GRU_AFTER if reset_after else _GRU_BEFORE
     return _forward(
-        "gru_forward", cell, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths,
-        zero_output_for_mask, go_backwards, activation, recurrent_activation, dropout, recurrent_dropout,
-        seed, training, return_sequence, repeat,
+        "gru_forward", GRU_AFTER if reset_after else GRU_BEFORE, x, kernel, recurrent_kernel, bias,
+        initial_state, mask, lengths, seed,
+        zero_output_for_mask=zero_output_for_mask, go_backwards=go_backwards, activation=activation,
+        recurrent_activation=recurrent_activation, dropout=dropout, recurrent_dropout=recurrent_dropout,
+        training=training, return_sequence=return_sequence, repeat=repeat,
     )  # fmt: skip
 
 
@@ -350,9 +392,10 @@ def simple_rnn_forward(
         Elman (1990), https://doi.org/10.1207/s15516709cog1402_1
     """
     return _forward(
-        "simple_rnn_forward", _SIMPLE, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths,
-        zero_output_for_mask, go_backwards, activation, "linear", dropout, recurrent_dropout,
-        seed, training, return_sequence, repeat,
+        "simple_rnn_forward", SIMPLE, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths, seed,
+        zero_output_for_mask=zero_output_for_mask, go_backwards=go_backwards, activation=activation,
+        dropout=dropout, recurrent_dropout=recurrent_dropout, training=training,
+        return_sequence=return_sequence, repeat=repeat,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from fastseq._arrays import Array, message
 from fastseq._symbol import Op, Shape, Symbol, apply
+from fastseq.ops import rnn
 from fastseq.ops.activation import (
     activation_backward,
     activation_forward,
@@ -26,14 +27,6 @@ from fastseq.ops.gather import (
     dropout_forward,
     embedding_backward,
     embedding_forward,
-)
-from fastseq.ops.rnn import (
-    gru_backward,
-    gru_forward,
-    lstm_backward,
-    lstm_forward,
-    simple_rnn_backward,
-    simple_rnn_forward,
 )
 
 __all__ = ["activation", "dense", "dropout", "embedding", "gru", "lstm", "simple_rnn", "softmax"]
@@ -50,48 +43,34 @@ def _named(names: Sequence[str]) -> Any:
     return namedtuple("gradients", names)
 
 
-def _flat_recurrent(
-    name: str, forward: Callable[..., Any], backward: Callable[..., Any], states: tuple[str, ...]
-) -> Op:
+def _flat_recurrent(name: str, cell: Callable[[dict[str, Any]], int], states: tuple[str, ...]) -> Op:
     """The Op of a recurrent layer: (sequence, *final states) from x, weights and initial states."""
     differentiable = ("x", "kernel", "recurrent_kernel", "bias", *states)
     gradients = _named(differentiable)
-    none = (None,) * len(states)
-    names: dict[tuple[str, ...], tuple[str, ...]] = {}  # what is wanted here: there
+    missing = 2 - len(states)  # of the kernel's h and c
 
-    def flat_forward(
-        x: Array, kernel: Array, recurrent_kernel: Array, bias: Any, mask: Any, lengths: Any, seed: Any,
-        *state: Any, **options: Any,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        sequence, final, saved = forward(
-            x,
-            kernel,
-            recurrent_kernel,
-            bias,
-            initial_state=state if state[0] is not None else None,
-            mask=mask,
-            lengths=lengths,
-            seed=seed,
-            **options,
-        )
-        return (sequence, *final, saved)
+    def bind(**options: Any) -> Callable[..., tuple[Any, ...]]:
+        run = rnn.bind_forward(f"{name}_forward", cell(options), **options)
+        if not missing:
+            return run
 
-    def flat_backward(
-        saved: Any,
-        dsequence: Any,
-        *dstate: Any,
-        wanted: tuple[str, ...],
-        into: Any = None,
-        keep: bool = False,
-    ) -> Any:
-        asked = names.get(wanted)
-        if asked is None:
-            initial = () if set(wanted).isdisjoint(states) else ("initial_state",)
-            asked = names[wanted] = (*(name for name in wanted if name not in states), *initial)
-        given = None if all(part is None for part in dstate) else dstate
-        result = backward(saved, dsequence, given, wanted=asked, into=into, keep=keep)
-        state = none if result.initial_state is None else result.initial_state
-        return gradients(result.x, result.kernel, result.recurrent_kernel, result.bias, *state)
+        def without_c(*arrays: Any) -> tuple[Any, ...]:
+            sequence, h, _, saved = run(*arrays)
+            return sequence, h, saved
+
+        return without_c
+
+    def forward(*arrays: Any, **options: Any) -> tuple[Any, ...]:
+        return bind(**options)(*arrays)
+
+    def bind_backward(wanted: tuple[str, ...], into: Any = None) -> Callable[..., Any]:
+        initial = () if set(wanted).isdisjoint(states) else ("initial_state",)
+        asked = (*(argument for argument in wanted if argument not in states), *initial)
+        run = rnn.bind_backward(f"{name}_backward", asked, into)
+        return lambda *arrays: gradients._make(run(*arrays)[: len(differentiable)])
+
+    def backward(*arrays: Any, wanted: tuple[str, ...], into: Any = None) -> Any:
+        return bind_backward(wanted, into)(*arrays)
 
     def infer(x: Any, kernel: Any, recurrent_kernel: Any, *rest: Any, **options: Any) -> _Infer:
         steps = x.shape[1] if options.get("repeat") is None else options["repeat"]
@@ -99,12 +78,19 @@ def _flat_recurrent(
         final = ((x.shape[0], units), kernel.dtype)
         return (((x.shape[0], steps, units), kernel.dtype), *(final for _ in states))
 
-    return Op(name, _RECURRENT + states, flat_forward, infer, flat_backward, differentiable, adds=True)
+    return Op(
+        name, _RECURRENT + states, forward, infer, backward, differentiable, adds=True,
+        bind=bind, bind_backward=bind_backward,
+    )  # fmt: skip
 
 
-LSTM = _flat_recurrent("lstm", lstm_forward, lstm_backward, ("h", "c"))
-GRU = _flat_recurrent("gru", gru_forward, gru_backward, ("h",))
-SIMPLE_RNN = _flat_recurrent("simple_rnn", simple_rnn_forward, simple_rnn_backward, ("h",))
+def _gru(options: dict[str, Any]) -> int:
+    return rnn.GRU_AFTER if options.pop("reset_after", True) else rnn.GRU_BEFORE
+
+
+LSTM = _flat_recurrent("lstm", lambda _: rnn.LSTM, ("h", "c"))
+GRU = _flat_recurrent("gru", _gru, ("h",))
+SIMPLE_RNN = _flat_recurrent("simple_rnn", lambda _: rnn.SIMPLE, ("h",))
 
 
 def _recurrent(
