@@ -184,9 +184,9 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write everything measured there")
     parser.add_argument("--readme", metavar="FILE", help="put a table between its marks in this file")
     options = parser.parse_args()
-    for name in (*options.cells, *options.peers):
-        if name not in (*GATES, *NAMES):
-            parser.error(f"unknown name {name!r}")
+    for names, known in ((options.cells, GATES), (options.peers, NAMES)):
+        if unknown := [name for name in names if name not in known]:
+            parser.error(f"unknown {', '.join(unknown)}: known are {', '.join(known)}")
 
     facts = machine()
     print(f"{facts['cpu']}, {facts['cpus']} CPUs, {' '.join(facts['simd'])}, load {facts['load']:.1f}")

@@ -47,6 +47,6 @@ class FastseqPeer(Peer):
         return [np.array(w) for w in self.model.get_weights()]
 
     def peak(self, threads: int) -> float | None:
-        """FMA operations per second that the threads reach from registers alone."""
+        """Floating-point operations per second that the threads reach from registers alone, two an FMA."""
         measure = getattr(fastseq._core, "fma_peak", None)
         return measure(threads) if measure else None

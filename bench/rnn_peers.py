@@ -28,6 +28,7 @@ NAMES = {
     "onnxruntime": "ONNX Runtime",
     "openvino": "OpenVINO",
 }
+FORWARD_ONLY = ("onnxruntime", "openvino")
 WORKS = ("training", "forward", "inference")
 TURN = 0.05  # seconds that one turn of a library should take
 LONGEST_UNROLL = 50  # steps; beyond, compiling takes minutes
@@ -97,16 +98,15 @@ def fastest(candidates: list[Call]) -> Call:
     """The candidate that runs fastest once compiled."""
     if len(candidates) == 1:
         return candidates[0]
-    seconds = []
     for call in candidates:
         call()
-        times = []
-        for _ in range(3):
+    seconds = np.empty((5, len(candidates)))
+    for turn in seconds:  # in turns, so that a busy moment falls on all alike
+        for i, call in enumerate(candidates):
             start = time.perf_counter()
             call()
-            times.append(time.perf_counter() - start)
-        seconds.append(min(times))
-    return candidates[int(np.argmin(seconds))]
+            turn[i] = time.perf_counter() - start
+    return candidates[int(np.argmin(np.median(seconds, axis=0)))]
 
 
 class Fastseq(LayerPeer):
@@ -132,7 +132,7 @@ class Fastseq(LayerPeer):
         return self.calls["inference"]()[0], [g.x, g.kernel, g.recurrent_kernel, g.bias]
 
     def peak(self) -> float:
-        """FMA operations per second that the threads reach from registers alone."""
+        """Floating-point operations per second that the threads reach from registers alone, two an FMA."""
         return float(self.fastseq._core.fma_peak(self.threads))
 
 
@@ -235,13 +235,13 @@ class Keras(LayerPeer):
             made.build(self.x.shape)
             made.set_weights(self.weights)
             on = self.on_jax if self.backend.__name__ == "jax" else self.on_tensorflow
-            candidates += on(made, unroll)
+            candidates += on(made)
         self.calls = {
             "training": fastest([training for training, _ in candidates]),
             "inference": fastest([inference for _, inference in candidates]),
         }
 
-    def on_tensorflow(self, layer: Any, unroll: bool) -> list[tuple[Call, Call]]:
+    def on_tensorflow(self, layer: Any) -> list[tuple[Call, Call]]:
         tf = self.backend
         x, d = tf.constant(self.x), tf.constant(self.d)
 
@@ -252,7 +252,7 @@ class Keras(LayerPeer):
             return tape.gradient(outputs, [x, *layer.trainable_variables], output_gradients=d)
 
         found = []
-        for compiled in [False] + [True] * unroll:
+        for compiled in (False, True):
             training, inference = (tf.function(f, jit_compile=compiled) for f in (train, layer))
             found.append(
                 (
@@ -262,7 +262,7 @@ class Keras(LayerPeer):
             )
         return found
 
-    def on_jax(self, layer: Any, unroll: bool) -> list[tuple[Call, Call]]:
+    def on_jax(self, layer: Any) -> list[tuple[Call, Call]]:
         jax = self.backend
         x, d = jax.numpy.asarray(self.x), jax.numpy.asarray(self.d)
         trainable, others = ([v.value for v in vs] for vs in (

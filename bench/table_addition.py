@@ -3,7 +3,8 @@
     python bench/table_addition.py --json table.json --readme README.md     # the better part of an hour
     python bench/table_addition.py --rows 3-gru,2-lstm --seeds 1 --beside ""
 
-Rows that `--json` names already are not learnt again, so a table can be made in pieces. `--beside` lets
+Rows that the file of `--json` has from this machine, version and number of threads are not learnt again, so
+a table can be made in pieces: start a new file when the code has changed. `--beside` lets
 a peer learn the same questions at the same settings in a process of its own, where the settings are the
 example's; its seconds include what it compiles.
 """
@@ -135,8 +136,11 @@ def main() -> None:
     report: dict[str, Any] = {"machine": facts, "rows": {}}
     if options.json and Path(options.json).exists():
         report = json.loads(Path(options.json).read_text())
+    same = {"version": fastseq.__version__, "threads": fastseq.get_num_threads()}
+    if report["machine"]["cpu"] != facts["cpu"]:
+        report = {"machine": facts, "rows": {}}
     for row in options.rows:
-        if row in report["rows"]:
+        if any(same.items() <= run.items() for run in report["rows"].get(row, [])):
             continue
         print(row, flush=True)
         runs = []

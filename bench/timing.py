@@ -111,24 +111,34 @@ def interleave(workers: Sequence[Worker], rounds: int, do: str, **arguments: Any
 
 
 def check_agreement(
-    names: Sequence[str], folder: Path, limit: float, limits: dict[str, float] | None = None
+    names: Sequence[str],
+    folder: Path,
+    limit: float,
+    limits: dict[str, float] | None = None,
+    fewer: Sequence[str] = (),
 ) -> None:
-    """Asserts that what each wrote to NAME.npz is what the first wrote, in all arrays that both have.
+    """Asserts that what each wrote to NAME.npz is what the others wrote.
 
     One element can cancel: errors are held against the largest element of the array.
+
+    Args:
+        names: The peers.
+        folder: Where their files are.
+        limit: Of the relative error.
+        limits: Other limits, by array.
+        fewer: Peers that need not have every array.
     """
     found = {}
     for name in names:
         with np.load(folder / f"{name}.npz") as arrays:
             found[name] = dict(arrays)
-    reference = next(iter(found.values()), {})
-    for name, values in found.items():
-        for key, expected in reference.items():
-            if key not in values:
-                continue
-            error = np.abs(values[key] - expected).max() / max(np.abs(expected).max(), 1e-30)
+    for key in dict.fromkeys(key for values in found.values() for key in values):
+        first, *others = [name for name in names if key in found[name] or name not in fewer]
+        for name in others:
+            expected = found[first][key]
+            error = np.abs(found[name][key] - expected).max() / max(np.abs(expected).max(), 1e-30)
             if not error < (limits or {}).get(key, limit):
-                raise SystemExit(f"{name} and {names[0]} disagree in {key}: {error:.1e}")
+                raise SystemExit(f"{name} and {first} disagree in {key}: {error:.1e}")
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:

@@ -316,6 +316,24 @@ KNOWN_METRICS = (
 )
 
 
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        (["mse", "mse"], "loss must have 1 entries, got 2"),
+        ({"d": "mse", 1: "mse"}, "loss must have keys among d, got 1"),
+    ],
+)
+def test_a_compile_that_fails_leaves_the_one_before(loss, text):
+    made = fastseq.Sequential([layers.Dense(2, input_shape=(3,), name="d")])
+    made.compile("sgd", "mse")
+    before = made.optimizer
+    with pytest.raises(ValueError) as caught:
+        made.compile("adam", loss)
+    assert str(caught.value) == f"compile: {text}"
+    assert made.optimizer is before
+    made.train_on_batch(rows(4, 3), rows(4, 2))
+
+
 @pytest.mark.parametrize("input_shape", [(3,), None])
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
@@ -341,6 +359,12 @@ KNOWN_METRICS = (
             ("sgd", "mse", {"d": ["ce", "recall"]}),
             ValueError,
             f"metrics must be one of {KNOWN_METRICS}, got 'recall'",
+        ),
+        (("sgd", [["mse"]]), TypeError, "loss must be the name of a loss or a Loss, got list"),
+        (
+            ("sgd", "mse", [[["acc"]]]),
+            TypeError,
+            "metrics must be the name of a metric, a Metric or a function, got list",
         ),
         (("sgd", "mse", 3), TypeError, "metrics must be the name of a metric, a Metric or a function, got 3"),
         (

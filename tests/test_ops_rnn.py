@@ -221,7 +221,11 @@ def test_same_bits_on_any_number_of_threads(cell, dtype, isa):
         for batch, steps, features, units in shapes:
             inputs = problem(cell, batch, steps, features, units, dtype)
             lengths = np.random.default_rng(3).integers(0, steps + 1, batch)
-            for options in ({}, {"lengths": lengths, "recurrent_dropout": 0.2, "dropout": 0.1, "seed": 1}):
+            for options in (
+                {},
+                {"lengths": lengths, "recurrent_dropout": 0.2, "dropout": 0.1, "seed": 1},
+                {"activation": "softsign"},
+            ):
                 results = []
                 for threads in (1, 2, 3):
                     fastseq.set_num_threads(threads)
@@ -364,6 +368,12 @@ LSTM = {"x": (3, 4, 2), "kernel": (2, 20), "recurrent_kernel": (5, 20), "bias": 
         ({"x": np.ones((3, 4))}, ValueError, "x must have shape (batch, steps, features), got (3, 4)"),
         ({"x": np.ones((3, 4, 3))}, ValueError, "kernel must have shape (3, 20), got (2, 20)"),
         ({"x": "text"}, TypeError, "x must be an array of real numbers, got 'text'"),
+        ({"x": None}, TypeError, "x must be an array of real numbers, got None"),
+        (
+            {"recurrent_kernel": None},
+            TypeError,
+            "recurrent_kernel must be an array of real numbers, got None",
+        ),
         (
             {"recurrent_kernel": np.ones((5, 15))},
             ValueError,

@@ -339,6 +339,10 @@ def test_on_batch_methods():
     first = made.test_on_batch(X, Y)
     assert made.test_on_batch([X], [Y]) == first
     assert made.test_on_batch(X, {made.output_names[0]: Y}) == first
+    sparse = fastseq.Sequential([layers.Dense(3, activation="softmax", input_shape=(4,))])
+    sparse.compile("sgd", "sparse_categorical_crossentropy")
+    labels = np.array([0, 2])
+    assert sparse.test_on_batch(np.ones((2, 4)), [labels]) == sparse.test_on_batch(np.ones((2, 4)), labels)
     assert made.train_on_batch(X, Y) == first  # what is reported is from before the step
     assert made.test_on_batch(X, Y)[0] < first[0]
     assert set(made.train_on_batch(X, Y, return_dict=True)) == {"loss", "accuracy"}

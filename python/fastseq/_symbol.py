@@ -6,6 +6,7 @@ the graph is those nodes, and ``graph.py`` turns it into something that runs.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -117,7 +118,7 @@ class Op:
         differentiable: The arguments that can have a gradient.
         fresh: Whether each gradient is a new array that nobody else holds.
         adds: Whether backward takes ``into``, so that it adds gradients where they belong.
-        bind: ``bind(**options)`` -> ``forward`` with its options checked once, for a plan that runs often.
+        bind: ``bind(**options)`` -> ``forward`` with its options checked once; by default they are passed on.
         bind_backward: ``bind_backward(wanted, into)`` -> ``backward`` with these, likewise.
     """
 
@@ -131,6 +132,22 @@ class Op:
     adds: bool = False
     bind: Callable[..., Callable[..., tuple[Any, ...]]] | None = None
     bind_backward: Callable[..., Callable[..., Any]] | None = None
+
+    @property
+    def has_backward(self) -> bool:
+        """Whether the operation has a gradient."""
+        return self.backward is not None or self.bind_backward is not None
+
+    def bound(self, options: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
+        """``forward`` of arrays alone, for a plan that runs it often."""
+        return self.bind(**options) if self.bind else functools.partial(self.forward, **options)
+
+    def bound_backward(self, wanted: tuple[str, ...], into: dict[str, Array]) -> Callable[..., Any]:
+        """``backward`` of what was saved and the outputs' gradients alone."""
+        if self.bind_backward:
+            return self.bind_backward(wanted, into)
+        assert self.backward is not None
+        return functools.partial(self.backward, wanted=wanted, into=into)
 
 
 class Node:

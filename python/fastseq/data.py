@@ -32,7 +32,7 @@ def columns(value: Any, names: Sequence[str], function: str, argument: str) -> l
         return [value[name] for name in names]
     if count == 1:
         alone = isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], np.ndarray)
-        return [value[0]] if alone and value[0].ndim > 1 else [value]
+        return [value[0]] if alone and value[0].ndim > 0 else [value]
     if not isinstance(value, (list, tuple)) or len(value) != count:
         got = f"{len(value)} entries" if isinstance(value, (list, tuple)) else describe(value)
         raise ValueError(message(function, argument, f"be a list of {count} arrays", got))

@@ -7,7 +7,6 @@ plain tuples, every array has a numbered slot, and nothing is checked again whil
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -368,8 +367,7 @@ class Plan:
         options = {"training": self.training and self._has_heads, **instruction.options}
         op = instruction.op
         self.operations.append((op.name, options))
-        function = op.bind(**options) if op.bind else functools.partial(op.forward, **options)
-        return first, first + len(instruction.outputs) + 1, function, take
+        return first, first + len(instruction.outputs) + 1, op.bound(options), take
 
     def _plan_backward(self, program: _Program, reached: set[int]) -> None:
         """Backward steps for what lies between the wanted variables and the heads, and no more."""
@@ -381,7 +379,7 @@ class Plan:
                 grows.update(i.outputs)
         owned: set[int] = set()  # slots whose gradient nobody else holds
         for i in reversed(program.instructions):
-            if i.op.backward is None or reached.isdisjoint(i.outputs):
+            if not i.op.has_backward or reached.isdisjoint(i.outputs):
                 continue
             asked: list[str] = []
             into: dict[str, Array] = {}
@@ -404,10 +402,7 @@ class Plan:
                 saved = number[i.outputs[-1]] + 1
                 take = _pick([saved, *(number[slot] + self._size for slot in i.outputs)])
                 self.backward_operations.append((i.op.name, tuple(asked), into))
-                if i.op.bind_backward:
-                    function = i.op.bind_backward(tuple(asked), into)
-                else:
-                    function = functools.partial(i.op.backward, wanted=tuple(asked), into=into)
+                function = i.op.bound_backward(tuple(asked), into)
                 self._backward.append((function, take, tuple(targets)))
         self._loose = [
             (variable.gradient, number[slot] + self._size)

@@ -203,23 +203,19 @@ class Model(Layer):
             TypeError: Something that is none of these.
         """
         refuse_unknown(loss, metrics=metrics, weighted_metrics=weighted_metrics)
-        self.optimizer = optimizers.get(optimizer, "compile", "optimizer")
-        self._compiled = {
+        compiled = {
+            "optimizer": optimizers.get(optimizer, "compile", "optimizer"),
             "loss": loss,
             "loss_weights": loss_weights,
             "metrics": metrics,
             "weighted_metrics": weighted_metrics,
         }
-        self._objective = None
-        if self.built:
-            self._make_objective()
+        objective = self._new_objective(compiled) if self.built else None
+        self.optimizer = compiled["optimizer"]
+        self._compiled, self._objective = compiled, objective
 
-    def _make_objective(self) -> Objective:
-        assert self._compiled is not None
-        self._objective = Objective(
-            self.inputs, self.outputs, self.output_names, optimizer=self.optimizer, **self._compiled
-        )
-        return self._objective
+    def _new_objective(self, compiled: dict[str, Any]) -> Objective:
+        return Objective(self.inputs, self.outputs, self.output_names, **compiled)
 
     @property
     def compiled(self) -> bool:
@@ -230,8 +226,8 @@ class Model(Layer):
     def objective(self) -> Objective:
         """The losses, metrics and optimizer as plans."""
         if self._objective is None:
-            self._make_objective()
-        assert self._objective is not None
+            assert self._compiled is not None
+            self._objective = self._new_objective(self._compiled)
         return self._objective
 
     def _must_be_compiled(self, function: str) -> None:

@@ -12,7 +12,6 @@ from fastseq import losses, metrics
 from fastseq._arrays import Array, floating, message
 from fastseq._symbol import Symbol, Variable
 from fastseq.graph import Head, Plan, pack, segments
-from fastseq.layers.calls import flatten
 from fastseq.losses import Loss, row_weights
 from fastseq.metrics import Mean, Metric
 from fastseq.optimizers import Optimizer
@@ -30,15 +29,22 @@ def refuse_unknown(loss: Any, **metrics_asked: Any) -> None:
         ValueError: An unknown name, or a loss that makes no number.
         TypeError: Neither a name nor a loss or metric.
     """
-    for identifier in flatten(loss):
+    for identifier in _entries(loss):
         if identifier is None or _by_shape(identifier):
             continue
         if losses.get(identifier, "compile", "loss").reduction == "none":
             raise ValueError(message("compile", "loss", "reduce to a number", "reduction none"))
     for argument, asked in metrics_asked.items():
-        for identifier in flatten(asked):
+        for identifier in (one for entry in _entries(asked) for one in _entries(entry)):
             if identifier is not None and not (metrics.is_accuracy(identifier) or _by_shape(identifier)):
                 metrics.get(identifier, "compile", argument)
+
+
+def _entries(value: Any) -> list[Any]:
+    """What a list, tuple or dict holds, or the one thing that is none of them."""
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def per_output(value: Any, names: Sequence[str], argument: str) -> list[Any]:

@@ -90,7 +90,7 @@ def bind_forward(
     zero_output_for_mask: bool = False,
     go_backwards: bool = False,
     activation: str = "tanh",
-    recurrent_activation: str = "linear",
+    recurrent_activation: str,
     dropout: float = 0.0,
     recurrent_dropout: float = 0.0,
     training: bool = True,
@@ -101,8 +101,8 @@ def bind_forward(
 
     The function returns (sequence, h, c or None, saved).
     """
-    gates = _activation(function, "recurrent_activation", recurrent_activation)
-    cells = _activation(function, "activation", activation)
+    gate_activation = _activation(function, "recurrent_activation", recurrent_activation)
+    cell_activation = _activation(function, "activation", activation)
     repeats = -1 if repeat is None else number(repeat, function, "repeat", low=0, whole=True)
     random = bool(dropout or recurrent_dropout)
     if random:
@@ -117,8 +117,8 @@ def bind_forward(
     ) -> tuple[Any, ...]:  # fmt: skip
         kernel = floating(kernel, function, "kernel")
         dtype = kernel.dtype
-        x = _converted(x, dtype, function, "x")
-        recurrent_kernel = _converted(recurrent_kernel, dtype, function, "recurrent_kernel")
+        x = floating(x, function, "x", dtype=dtype)
+        recurrent_kernel = floating(recurrent_kernel, function, "recurrent_kernel", dtype=dtype)
         bias = _converted(bias, dtype, function, "bias")
         h0 = _converted(h0, dtype, function, "initial_state")
         c0 = _converted(c0, dtype, function, "initial_state")
@@ -131,9 +131,9 @@ def bind_forward(
                 seed = draw_seed()
             seed = number(seed, function, "seed", low=0, high=2**64 - 1, whole=True)
         return _core.rnn_forward(
-            cell, x, kernel, recurrent_kernel, bias, h0, c0, mask, lengths, cells, gates,
-            go_backwards, zero_output_for_mask, training, return_sequence, repeats,
-            dropout, recurrent_dropout, seed or 0,
+            cell, x, kernel, recurrent_kernel, bias, h0, c0, mask, lengths,
+            cell_activation, gate_activation, go_backwards, zero_output_for_mask, training,
+            return_sequence, repeats, dropout, recurrent_dropout, seed or 0,
         )  # fmt: skip
 
     return forward
@@ -164,7 +164,7 @@ def bind_backward(
     for name in wanted:
         if name not in _ALL:
             raise ValueError(message(function, "wanted", f"name some of {', '.join(_ALL)}", repr(name)))
-    x, kernel, recurrent_kernel, bias, state = (name in wanted for name in _ALL)
+    want_x, want_kernel, want_recurrent, want_bias, want_state = (name in wanted for name in _ALL)
     dkernel, drecurrent, dbias = ((into or {}).get(name) for name in ("kernel", "recurrent_kernel", "bias"))
 
     def backward(saved: Any, dsequence: Any, dh: Any = None, dc: Any = None) -> tuple[Any, ...]:
@@ -173,27 +173,16 @@ def bind_backward(
         dh = _converted(dh, dtype, function, "dstate")
         dc = _converted(dc, dtype, function, "dstate")
         return _core.rnn_backward(
-            saved,
-            dsequence,
-            dh,
-            dc,
-            x,
-            kernel,
-            recurrent_kernel,
-            bias,
-            state,
-            dkernel,
-            drecurrent,
-            dbias,
-            keep,
-        )
+            saved, dsequence, dh, dc, want_x, want_kernel, want_recurrent, want_bias, want_state,
+            dkernel, drecurrent, dbias, keep,
+        )  # fmt: skip
 
     return backward
 
 
 def _backward(
     function: str,
-    cells: int,
+    parts: int,
     saved: Any,
     dsequence: Any,
     dstate: Any,
@@ -204,7 +193,7 @@ def _backward(
     if not isinstance(saved, _core.RnnSaved):
         rule = "be what forward returned with training=True"
         raise TypeError(message(function, "saved", rule, describe(saved)))
-    dstates = _states(function, "dstate", dstate, cells)
+    dstates = _states(function, "dstate", dstate, parts)
     run = bind_backward(function, wanted, into, keep)
     dx, dkernel, drecurrent, dbias, dh0, dc0 = run(saved, dsequence, *dstates)
     state = None if dh0 is None else (dh0,) if dc0 is None else (dh0, dc0)
@@ -394,8 +383,8 @@ def simple_rnn_forward(
     return _forward(
         "simple_rnn_forward", SIMPLE, x, kernel, recurrent_kernel, bias, initial_state, mask, lengths, seed,
         zero_output_for_mask=zero_output_for_mask, go_backwards=go_backwards, activation=activation,
-        dropout=dropout, recurrent_dropout=recurrent_dropout, training=training,
-        return_sequence=return_sequence, repeat=repeat,
+        recurrent_activation="linear", dropout=dropout, recurrent_dropout=recurrent_dropout,
+        training=training, return_sequence=return_sequence, repeat=repeat,
     )  # fmt: skip
 
 

@@ -43,14 +43,23 @@ def _named(names: Sequence[str]) -> Any:
     return namedtuple("gradients", names)
 
 
-def _flat_recurrent(name: str, cell: Callable[[dict[str, Any]], int], states: tuple[str, ...]) -> Op:
-    """The Op of a recurrent layer: (sequence, *final states) from x, weights and initial states."""
+def _flat_recurrent(
+    name: str, cell: Callable[[dict[str, Any]], int], gates: str, states: tuple[str, ...]
+) -> Op:
+    """The Op of a recurrent layer: (sequence, *final states) from x, weights and initial states.
+
+    Args:
+        name: The operation's.
+        cell: The kernels' number of the cell; takes the options that choose it out of the dict.
+        gates: The recurrent activation unless one is given.
+        states: Names of the states.
+    """
     differentiable = ("x", "kernel", "recurrent_kernel", "bias", *states)
     gradients = _named(differentiable)
     missing = 2 - len(states)  # of the kernel's h and c
 
     def bind(**options: Any) -> Callable[..., tuple[Any, ...]]:
-        run = rnn.bind_forward(f"{name}_forward", cell(options), **options)
+        run = rnn.bind_forward(f"{name}_forward", cell(options), **{"recurrent_activation": gates, **options})
         if not missing:
             return run
 
@@ -63,14 +72,11 @@ def _flat_recurrent(name: str, cell: Callable[[dict[str, Any]], int], states: tu
     def forward(*arrays: Any, **options: Any) -> tuple[Any, ...]:
         return bind(**options)(*arrays)
 
-    def bind_backward(wanted: tuple[str, ...], into: Any = None) -> Callable[..., Any]:
+    def bind_backward(wanted: tuple[str, ...], into: Any) -> Callable[..., Any]:
         initial = () if set(wanted).isdisjoint(states) else ("initial_state",)
         asked = (*(argument for argument in wanted if argument not in states), *initial)
         run = rnn.bind_backward(f"{name}_backward", asked, into)
         return lambda *arrays: gradients._make(run(*arrays)[: len(differentiable)])
-
-    def backward(*arrays: Any, wanted: tuple[str, ...], into: Any = None) -> Any:
-        return bind_backward(wanted, into)(*arrays)
 
     def infer(x: Any, kernel: Any, recurrent_kernel: Any, *rest: Any, **options: Any) -> _Infer:
         steps = x.shape[1] if options.get("repeat") is None else options["repeat"]
@@ -79,7 +85,7 @@ def _flat_recurrent(name: str, cell: Callable[[dict[str, Any]], int], states: tu
         return (((x.shape[0], steps, units), kernel.dtype), *(final for _ in states))
 
     return Op(
-        name, _RECURRENT + states, forward, infer, backward, differentiable, adds=True,
+        name, _RECURRENT + states, forward, infer, differentiable=differentiable, adds=True,
         bind=bind, bind_backward=bind_backward,
     )  # fmt: skip
 
@@ -88,9 +94,9 @@ def _gru(options: dict[str, Any]) -> int:
     return rnn.GRU_AFTER if options.pop("reset_after", True) else rnn.GRU_BEFORE
 
 
-LSTM = _flat_recurrent("lstm", lambda _: rnn.LSTM, ("h", "c"))
-GRU = _flat_recurrent("gru", _gru, ("h",))
-SIMPLE_RNN = _flat_recurrent("simple_rnn", lambda _: rnn.SIMPLE, ("h",))
+LSTM = _flat_recurrent("lstm", lambda _: rnn.LSTM, "sigmoid", ("h", "c"))
+GRU = _flat_recurrent("gru", _gru, "sigmoid", ("h",))
+SIMPLE_RNN = _flat_recurrent("simple_rnn", lambda _: rnn.SIMPLE, "linear", ("h",))
 
 
 def _recurrent(
