@@ -399,8 +399,9 @@ def test_float_mode_of_the_caller_does_not_matter():
 
 
 def test_arenas_never_overlap():
-    sizes = [1, 63, 64, 65, 4096, 10_000, 1 << 20, 0, 3_000_000]
+    sizes = 2 * [1, 63, 64, 65, 4096, 10_000, 1 << 20, 0, 3_000_000, (2 << 20) - 64, (2 << 20) - 63, 2 << 20]
     assert _core.probe_arenas(sizes)
+    assert _core.probe_arenas(sizes)  # more at once than are kept, so some have been given back
     results = []
     threads = [threading.Thread(target=lambda: results.append(_core.probe_arenas(sizes))) for _ in range(4)]
     for thread in threads:

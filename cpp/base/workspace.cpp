@@ -1,5 +1,9 @@
 #include "base/workspace.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -26,14 +30,33 @@ std::atomic<std::size_t> bytes_at_rest{0};
 
 std::size_t& capacity_of(void* block) { return *static_cast<std::size_t*>(block); }
 
+// Large blocks are asked to lie on huge pages: kernels walk through them with long strides, and where the
+// machine is a virtual one, a translation that is missed costs a walk through two sets of page tables. A
+// block that fills most of a huge page gets a whole one.
+#ifdef MADV_HUGEPAGE
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kWorthHugePages = kHugePage / 2;
+#else
+constexpr std::size_t kHugePage = Arena::kAlignment;
+constexpr std::size_t kWorthHugePages = SIZE_MAX;
+#endif
+
+std::align_val_t alignment_of(std::size_t capacity) {
+  return std::align_val_t{capacity >= kWorthHugePages ? kHugePage : Arena::kAlignment};
+}
+
 void* allocate(std::size_t capacity) {
   if (capacity > SIZE_MAX / 2) throw std::bad_alloc();
-  void* block = ::operator new(kHeader + capacity, std::align_val_t{Arena::kAlignment});
+  if (capacity >= kWorthHugePages) capacity = std::max(capacity, kHugePage - kHeader);
+  void* block = ::operator new(kHeader + capacity, alignment_of(capacity));
+#ifdef MADV_HUGEPAGE
+  if (capacity >= kWorthHugePages) madvise(block, kHeader + capacity, MADV_HUGEPAGE);  // a wish; may fail
+#endif
   capacity_of(block) = capacity;
   return block;
 }
 
-void free_block(void* block) { ::operator delete(block, std::align_val_t{Arena::kAlignment}); }
+void free_block(void* block) { ::operator delete(block, alignment_of(capacity_of(block))); }
 
 void give_back(void* block) {
   const std::size_t capacity = capacity_of(block);

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <tuple>
 #include <vector>
 
@@ -70,17 +71,19 @@ double time_team(int wanted, int calls, int meetings, double work) {
   return Seconds(Clock::now() - start).count();
 }
 
-// Borrows two arenas of each size at once; true if no two of them overlapped and every piece was aligned.
+// Borrows an arena of each size, all at once; true if no two of them overlapped and every piece was aligned.
 bool probe_arenas(const std::vector<std::size_t>& sizes) {
-  bool right = true;
+  std::vector<Arena> arenas;
+  std::vector<char*> pieces;
   for (std::size_t size : sizes) {
-    Arena one = Arena::borrow(Arena::room<char>(size)), two = Arena::borrow(Arena::room<char>(size));
-    char* a = one.take<char>(size);
-    char* b = two.take<char>(size);
-    for (std::size_t i = 0; i < size; ++i) a[i] = 1;
-    for (std::size_t i = 0; i < size; ++i) b[i] = 2;
-    for (std::size_t i = 0; i < size; ++i) right = right && a[i] == 1;
-    right = right && reinterpret_cast<std::uintptr_t>(a) % Arena::kAlignment == 0;
+    arenas.push_back(Arena::borrow(Arena::room<char>(size)));
+    pieces.push_back(arenas.back().take<char>(size));
+    std::memset(pieces.back(), static_cast<int>(pieces.size()), size);
+  }
+  bool right = true;
+  for (std::size_t n = 0; n < sizes.size(); ++n) {
+    right = right && reinterpret_cast<std::uintptr_t>(pieces[n]) % Arena::kAlignment == 0;
+    for (std::size_t i = 0; i < sizes[n]; ++i) right = right && pieces[n][i] == static_cast<char>(n + 1);
   }
   return right;
 }
