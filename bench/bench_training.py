@@ -190,12 +190,15 @@ def main() -> None:
 
     facts = machine()
     print(f"{facts['cpu']}, {facts['cpus']} CPUs, {' '.join(facts['simd'])}, load {facts['load']:.1f}")
-    results = [measure(options, cell, n) for n in options.threads for cell in options.cells]
+    results = []
+    for threads in options.threads:
+        for cell in options.cells:
+            results.append(measure(options, cell, threads))
+            if options.json:
+                report = {"machine": facts, "options": vars(options), "results": results}
+                Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
     if options.readme:
         put_between(options.readme, "bench_training", f"{table(results)}\n\n{where(facts)}")
-    if options.json:
-        report = {"machine": facts, "options": vars(options), "results": results}
-        Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
