@@ -420,7 +420,7 @@ def test_build_without_openmp_is_serial(tmp_path):
     if not os.path.exists(os.path.join(root, "CMakeLists.txt")):
         pytest.skip("no sources here")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), root]
-    subprocess.run([*pip, "-C", "cmake.define.FASTSEQ_OPENMP=OFF"], check=True, timeout=900)
+    subprocess.run([*pip, "--config-settings=cmake.define.FASTSEQ_OPENMP=OFF"], check=True, timeout=900)
     code = """
         import fastseq
         fastseq.set_num_threads(4)
