@@ -105,6 +105,7 @@ ORDER = [
     "_core",
     "threads",
     "_arrays",
+    "_names",
     "_random",
     "_symbol",
     "ops",
@@ -133,7 +134,7 @@ ORDER = [
 # What a module may import is less than the order would allow.
 ONLY = {
     "text": {"_arrays"},
-    "initializers": {"_arrays", "_random"},
+    "initializers": {"_arrays", "_names", "_random"},
 }
 # These are written with the public names, as a user would; all others import what they need from its module.
 USERS = {"recipes", "interop", "backend", "cli"}

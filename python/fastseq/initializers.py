@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import inspect
 import math
-import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastseq._arrays import Array, describe, message, number
+from fastseq._names import known_as, snake
 from fastseq._random import generator
 
 if TYPE_CHECKING:
@@ -290,15 +290,11 @@ class Orthogonal(_Random):
         return np.ascontiguousarray(self.gain * q.reshape(tuple(shape)), dtype=dtype)
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
 _CLASSES = (
     Zeros, Ones, Constant, Identity, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling,
     GlorotUniform, GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Orthogonal,
 )  # fmt: skip
-KNOWN: dict[str, type[Initializer]] = {_snake(c.__name__): c for c in _CLASSES}
+KNOWN: dict[str, type[Initializer]] = {snake(c.__name__): c for c in _CLASSES}
 _ALIASES = {"zero": "zeros", "one": "ones", "uniform": "random_uniform", "normal": "random_normal"}
 
 
@@ -319,12 +315,7 @@ def get(identifier: Any, function: str = "initializers.get", argument: str = "id
     if isinstance(identifier, dict) and "class_name" in identifier:
         return get(identifier["class_name"], function, argument).from_config(identifier.get("config", {}))
     if isinstance(identifier, str):
-        name = _snake(identifier)
-        name = _ALIASES.get(name, name)
-        if name not in KNOWN:
-            rule = f"be one of {', '.join(sorted(KNOWN))}"
-            raise ValueError(message(function, argument, rule, describe(identifier)))
-        return KNOWN[name]()
+        return known_as(identifier, KNOWN, function, argument, _ALIASES)()
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if isinstance(identifier, Callable):  # type: ignore[arg-type]

@@ -5,7 +5,6 @@ A row is everything but the last axis: a sample, or a step of a sample.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from fastseq import ops
 from fastseq._arrays import Array, describe, floating, integer, message, number
+from fastseq._names import known_as, snake
 
 __all__ = [
     "BinaryCrossentropy",
@@ -95,7 +95,7 @@ class Loss:
         if reduction not in REDUCTIONS:
             rule = f"be one of {', '.join(REDUCTIONS)}"
             raise ValueError(message(type(self).__name__, "reduction", rule, describe(reduction)))
-        self.name = name or _snake(type(self).__name__)
+        self.name = name or snake(type(self).__name__)
         self.reduction = reduction
 
     def rows(
@@ -361,15 +361,11 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Array:
 # --- by name --------------------------------------------------------------------------------------
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
 _CLASSES: tuple[Callable[..., Loss], ...] = (
     CategoricalCrossentropy, SparseCategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError,
     MeanAbsoluteError,
 )  # fmt: skip
-KNOWN: dict[str, Callable[..., Loss]] = {_snake(c.__name__): c for c in _CLASSES}
+KNOWN: dict[str, Callable[..., Loss]] = {snake(c.__name__): c for c in _CLASSES}
 _ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
 _FUNCTIONS: dict[Any, str] = {
     categorical_crossentropy: "categorical_crossentropy",
@@ -399,10 +395,5 @@ def get(identifier: Any, function: str = "losses.get", argument: str = "identifi
     if callable(identifier) and identifier in _FUNCTIONS:
         return KNOWN[_FUNCTIONS[identifier]]()
     if isinstance(identifier, str):
-        name = _snake(identifier)
-        name = _ALIASES.get(name, name)
-        if name not in KNOWN:
-            rule = f"be one of {', '.join(sorted(KNOWN))}"
-            raise ValueError(message(function, argument, rule, describe(identifier)))
-        return KNOWN[name]()
+        return known_as(identifier, KNOWN, function, argument, _ALIASES)()
     raise TypeError(message(function, argument, "be the name of a loss or a Loss", describe(identifier)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from fastseq import losses, ops
 from fastseq._arrays import Array, describe, floating, message
+from fastseq._names import known_as, snake
 
 __all__ = [
     "Accuracy",
@@ -43,7 +43,7 @@ class Metric:
     order_only = False
 
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
-        self.name = name or _snake(type(self).__name__)
+        self.name = name or snake(type(self).__name__)
         self.dtype = dtype
         self.reset_state()
 
@@ -132,7 +132,7 @@ class _Named(MeanMetricWrapper):
     FUNCTION: Callable[..., Any]
 
     def __init__(self, name: str | None = None, dtype: Any = None, **options: Any) -> None:
-        super().__init__(type(self).FUNCTION, name or _snake(type(self).__name__), dtype, **options)
+        super().__init__(type(self).FUNCTION, name or snake(type(self).__name__), dtype, **options)
 
 
 def categorical_accuracy(y_true: Any, y_pred: Any) -> Array:
@@ -226,15 +226,11 @@ class BinaryCrossentropy(_Named):
 # --- by name --------------------------------------------------------------------------------------
 
 
-def _snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
-
-
 _CLASSES: tuple[type[Metric], ...] = (
     Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy, Mean,
     MeanAbsoluteError, MeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy,
 )  # fmt: skip
-KNOWN: dict[str, type[Metric]] = {_snake(c.__name__): c for c in _CLASSES}
+KNOWN: dict[str, type[Metric]] = {snake(c.__name__): c for c in _CLASSES}
 _ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
 
 
@@ -279,12 +275,7 @@ def get(identifier: Any, function: str = "metrics.get", argument: str = "identif
     if isinstance(identifier, type) and issubclass(identifier, Metric):
         return identifier()
     if isinstance(identifier, str):
-        name = _snake(identifier)
-        name = _ALIASES.get(name, name)
-        if name not in KNOWN:
-            rule = f"be one of {', '.join(sorted(KNOWN))}"
-            raise ValueError(message(function, argument, rule, describe(identifier)))
-        metric = KNOWN[name]()
+        metric = known_as(identifier, KNOWN, function, argument, _ALIASES)()
         metric.name = identifier  # the log's key is the word that was used, as in Keras
         return metric
     if isinstance(identifier, losses.Loss):

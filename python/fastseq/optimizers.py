@@ -10,6 +10,7 @@ import numpy as np
 
 from fastseq import ops
 from fastseq._arrays import Array, describe, message, number
+from fastseq._names import known_as
 
 __all__ = ["SGD", "Adam", "Optimizer", "get"]
 
@@ -248,10 +249,7 @@ def get(identifier: Any, function: str = "optimizers.get", argument: str = "iden
     if isinstance(identifier, type) and issubclass(identifier, Optimizer):
         return identifier()  # type: ignore[call-arg]
     if isinstance(identifier, str):
-        if identifier.lower() not in KNOWN:
-            rule = f"be one of {', '.join(sorted(KNOWN))}"
-            raise ValueError(message(function, argument, rule, describe(identifier)))
-        return KNOWN[identifier.lower()]()
+        return known_as(identifier, KNOWN, function, argument)()
     raise TypeError(
         message(function, argument, "be the name of an optimizer or an Optimizer", describe(identifier))
     )
