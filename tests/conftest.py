@@ -1,5 +1,7 @@
 """What all tests share: `isa` runs a test once per instruction set that this CPU has."""
 
+import signal
+
 import pytest
 
 from fastseq import _core
@@ -11,3 +13,11 @@ def isa(request):
     _core.set_isa(request.param)
     yield request.param
     _core.set_isa(before)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C as in a terminal: a background job inherits that it is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -278,7 +278,7 @@ def test_ticks(monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")
-def test_interrupt_returns_what_was_learnt():
+def test_interrupt_returns_what_was_learnt(ctrl_c):
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     try:
