@@ -10,10 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastseq import _core
+
 if TYPE_CHECKING:  # importing numpy.typing takes as long as half of this package
     from numpy.typing import DTypeLike
 
-__all__ = ["DATA_TYPES", "Array", "boolean", "column", "describe", "floating", "integer", "message", "number"]
+__all__ = [
+    "DATA_TYPES",
+    "Array",
+    "boolean",
+    "column",
+    "describe",
+    "floating",
+    "integer",
+    "message",
+    "number",
+    "total",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -25,6 +38,7 @@ INT64 = np.dtype(np.int64)
 
 # What a dataset's column may be; the per-batch gather reads these and converts as it copies.
 DATA_TYPES = (FLOAT32, FLOAT64, BOOL, np.dtype(np.uint8), INT32, INT64)
+_NATIVE, _WHOLE = frozenset(DATA_TYPES), frozenset((INT32, INT64))
 
 
 def message(function: str, argument: str, rule: str, got: str) -> str:
@@ -59,7 +73,7 @@ def _array(value: Any, function: str, argument: str) -> Array:
 
 def _laid_out(array: Array, dtype: np.dtype[Any]) -> Array:
     """The array as C-contiguous, aligned ``dtype``; itself if it is that already."""
-    if array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+    if array.dtype == dtype and _core.is_laid_out(array):
         return array
     return np.require(array, dtype=dtype, requirements=["C", "A"])
 
@@ -84,14 +98,8 @@ def floating(
         TypeError: Not real numbers.
         ValueError: Ragged, or another number of dimensions.
     """
-    if (
-        type(value) is np.ndarray
-        and (value.dtype is FLOAT32 or value.dtype is FLOAT64)
-        and (dtype is None or value.dtype == dtype)
-        and value.flags.c_contiguous
-        and value.flags.aligned
-    ):
-        array = value
+    if _core.is_floating(value, dtype):
+        array: Array = value
     else:
         array = _array(value, function, argument)
         if dtype is None:
@@ -111,6 +119,9 @@ def integer(value: Any, function: str, argument: str, *, ndim: int | None = None
         TypeError: Not real numbers.
         ValueError: A fraction, NaN or infinity; ragged; another number of dimensions.
     """
+    if _core.is_laid_out(value) and value.dtype in _WHOLE:
+        _rank(value, ndim, function, argument)
+        return value  # type: ignore[no-any-return]
     array = _array(value, function, argument)
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
@@ -123,6 +134,13 @@ def integer(value: Any, function: str, argument: str, *, ndim: int | None = None
         array = whole
     _rank(array, ndim, function, argument)
     return _laid_out(array, INT32 if array.dtype in (INT32, BOOL) else INT64)
+
+
+def total(values: Array) -> float:
+    """The sum of all elements, added up in float64."""
+    if _core.is_floating(values, None):
+        return _core.total(values)
+    return float(values.sum(dtype=np.float64))
 
 
 def boolean(value: Any, function: str, argument: str, *, shape: tuple[int, ...] | None = None) -> Array:
@@ -148,6 +166,8 @@ def column(value: Any, function: str, argument: str) -> Array:
         TypeError: Not real numbers or bools.
         ValueError: Ragged, or a scalar.
     """
+    if _core.is_laid_out(value) and value.dtype in _NATIVE and value.ndim:
+        return value  # type: ignore[no-any-return]
     array = _array(value, function, argument)
     if array.ndim == 0:
         raise ValueError(message(function, argument, "have rows", describe(value)))

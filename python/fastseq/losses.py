@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastseq import ops
-from fastseq._arrays import Array, describe, floating, integer, message, number
+from fastseq._arrays import Array, describe, floating, integer, message, number, total
 from fastseq._names import known_as, snake
 
 __all__ = [
@@ -63,7 +63,7 @@ def row_weights(
     if reduction in ("sum_over_batch_size", "mean"):
         divisor: float = size if mask is None else int(_widened(mask, rows).sum())
     elif reduction == "mean_with_sample_weight":
-        divisor = float(factor.sum(dtype=np.float64))
+        divisor = total(factor)
     else:
         divisor = 1
     # nothing valid: loss 0 and gradient 0
@@ -125,7 +125,7 @@ class Loss:
         """
         each = row_weights(prediction.shape[:-1], weights, mask, self.reduction, prediction.dtype)
         losses, dprediction = self.rows(prediction, target, each, logits, gradient)
-        return float(losses.sum(dtype=np.float64)), dprediction
+        return total(losses), dprediction
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The loss of arrays.
@@ -145,7 +145,7 @@ class Loss:
         losses, _ = self.rows(prediction, target, each, False, False)
         if self.reduction == "none":
             return losses
-        return losses.dtype.type(losses.sum(dtype=np.float64))
+        return losses.dtype.type(total(losses))
 
     def target(self, y_true: Any, prediction: Any, function: str, argument: str) -> Array:
         """Targets in the type and shape that ``rows`` takes.

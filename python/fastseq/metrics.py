@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastseq import losses, ops
-from fastseq._arrays import Array, describe, floating, message
+from fastseq._arrays import Array, describe, floating, message, total
 from fastseq._names import known_as, snake
 
 __all__ = [
@@ -92,12 +92,12 @@ class Mean(Metric):
         per_sample = values.size // max(values.shape[0], 1) if values.ndim else 1
         per_sample = max(per_sample, 1)
         if weights is None:
-            self.total += float(values.sum(dtype=np.float64)) / per_sample
+            self.total += total(values) / per_sample
             self.count += values.size / per_sample
         else:
             weights = losses._widened(np.asarray(weights), values.shape)
-            self.total += float((values * weights).sum(dtype=np.float64)) / per_sample
-            self.count += float(weights.sum(dtype=np.float64)) / per_sample
+            self.total += total(values * weights) / per_sample
+            self.count += total(weights) / per_sample
 
 
 class MeanMetricWrapper(Mean):
