@@ -260,6 +260,19 @@ def test_many_threads_match_twin(cell):
         fastseq.set_num_threads(before)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+def test_many_rows_and_chunks_match_twin(cell, isa):
+    """Enough frames for several chunks of steps; features of which x W goes with h U, and apart from it."""
+    op = Op(cell)
+    for features in (3, 1100):
+        inputs = problem(cell, 40, 22, features, 9, scale=0.1)
+        run_both(op, inputs, np.float64)
+        inputs.pop("initial_state")
+        run_both(op, inputs, np.float64)
+        lengths = np.random.default_rng(4).integers(0, 23, 40)
+        run_both(op, inputs, np.float64, lengths=lengths, go_backwards=True)
+
+
 def test_saved_is_consumed_unless_kept():
     op = Op("lstm")
     inputs = problem("lstm", 3, 4, 2, 5)

@@ -26,6 +26,12 @@ struct Product {
   const T* b;
   std::ptrdiff_t b_row;
 
+  // A row-major product that comes first: lead_depth more k, of lead_a[r * lead_row + k] and
+  // lead_b[k * b_row + v * lanes].
+  const T* lead_a;
+  std::ptrdiff_t lead_row, lead_depth;
+  const T* lead_b;
+
   // Where sums start: init[r * init_row + v * init_vector]; nullptr starts from zero.
   const T* init;
   std::ptrdiff_t init_row, init_vector;
@@ -114,11 +120,15 @@ __attribute__((noinline)) void product_tile(const Product<T>& p, std::ptrdiff_t 
 #pragma GCC unroll 48
     for (int i = 0; i < Rows * Vectors; ++i) sums[i] = Native{};
   }
-  const T* b = p.b;
-  const std::ptrdiff_t a_row = p.a_row, b_row = p.b_row, a_step = Transposed ? a_row : 1;
-  for (std::ptrdiff_t block = 0; block < p.blocks; ++block) {
-    const T* a = Transposed ? p.a + first_row : p.a + first_row * a_row + block * p.a_block;
-    std::ptrdiff_t k = p.depth;
+  const std::ptrdiff_t b_row = p.b_row;
+  const bool lead = !Transposed && p.lead_depth > 0;
+  const T* b = lead ? p.lead_b : p.b;
+  for (std::ptrdiff_t block = lead ? -1 : 0; block < p.blocks; ++block) {
+    const bool first = block < 0;
+    const std::ptrdiff_t a_row = first ? p.lead_row : p.a_row, a_step = Transposed ? a_row : 1;
+    const T* a =
+        Transposed ? p.a + first_row : (first ? p.lead_a : p.a + block * p.a_block) + first_row * a_row;
+    std::ptrdiff_t k = first ? p.lead_depth : p.depth;
     for (; k >= unroll; k -= unroll) {
 #pragma GCC unroll 4
       for (int i = 0; i < unroll; ++i) {
@@ -132,6 +142,7 @@ __attribute__((noinline)) void product_tile(const Product<T>& p, std::ptrdiff_t 
       a += a_step;
       b += b_row;
     }
+    if (first) b = p.b;
   }
   T* c = p.c + first_row * p.c_row;
 #pragma GCC unroll 16
@@ -207,6 +218,7 @@ void product(Product<T> p, int vectors) {
       p.init = p.c;
       p.init_row = p.c_row;
       p.init_vector = p.c_vector;
+      p.lead_depth = 0;
     }
     p.a = a + p.blocks * p.a_block;
   }

@@ -132,6 +132,7 @@ FASTSEQ_INLINE void product_wide(Product<T> p, int vectors) {
     const int now = vectors < most ? vectors : most;
     product(p, now);
     p.b += now * L;
+    if (p.lead_b) p.lead_b += now * L;
     if (p.init) p.init += now * p.init_vector;
     p.c += now * p.c_vector;
     vectors -= now;
