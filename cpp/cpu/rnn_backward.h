@@ -331,16 +331,18 @@ class BackwardLoop {
   void add_kernel(const T* panels_of, std::ptrdiff_t depth, int slot_first, int slot_count, Range panels,
                   T* to) {
     const std::ptrdiff_t row = S::layout.gates * call_.units;
-    for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) {
-      const std::ptrdiff_t valid = smaller(call_.units - p * S::width, S::width);
-      const T* from = panels_of + p * depth * slot_count * S::width;
-      for (std::ptrdiff_t k = 0; k < depth; ++k)
-        for (int slot = slot_first; slot < slot_first + slot_count; ++slot, from += S::width) {
-          T* out = to + k * row + S::layout.gate_of_slot[slot] * call_.units + p * S::width;
-          for (std::ptrdiff_t j = 0; j < valid; j += L)
-            (V::load_part(out + j, valid - j) + V::load(from + j)).store_part(out + j, valid - j);
-        }
-    }
+    for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the gradient is changed as it lies
+      for (int slot = 0; slot < slot_count; ++slot) {
+        const T* from = panels_of + (k * slot_count + slot) * S::width;
+        T* out = to + k * row + S::layout.gate_of_slot[slot_first + slot] * call_.units;
+        for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
+          for (std::ptrdiff_t j = 0; j < S::width; j += L) {
+            const std::ptrdiff_t u = p * S::width + j, left = call_.units - u;
+            if (left <= 0) break;
+            (V::load_part(out + u, left) + V::load(from + p * depth * slot_count * S::width + j))
+                .store_part(out + u, left);
+          }
+      }
   }
 
   void add_weights(Range panels) {

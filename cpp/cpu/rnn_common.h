@@ -145,16 +145,17 @@ void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, in
                  Range panels, T* packed) {
   using S = Share<T, cell>;
   const std::ptrdiff_t row = S::layout.gates * units;
-  for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) {
-    const std::ptrdiff_t valid = smaller(units - p * S::width, S::width);
-    T* out = packed + p * depth * slot_count * S::width;
-    for (std::ptrdiff_t k = 0; k < depth; ++k)
-      for (int slot = slot_first; slot < slot_first + slot_count; ++slot, out += S::width) {
-        const T* from = kernel + k * row + S::layout.gate_of_slot[slot] * units + p * S::width;
-        for (int j = 0; j < S::width; j += S::L)
-          Vec<T>::load_part(from + j, valid - j < 0 ? 0 : valid - j).store(out + j);
-      }
-  }
+  for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the kernel is read as it lies
+    for (int slot = 0; slot < slot_count; ++slot) {
+      const T* from = kernel + k * row + S::layout.gate_of_slot[slot_first + slot] * units;
+      T* out = packed + (k * slot_count + slot) * S::width;
+      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
+        for (int j = 0; j < S::width; j += S::L) {
+          const std::ptrdiff_t left = units - p * S::width - j;
+          Vec<T>::load_part(from + p * S::width + j, left < 0 ? 0 : left)
+              .store(out + p * depth * slot_count * S::width + j);
+        }
+    }
 }
 
 // The same kernel for the way back: [group of rows][panel, slot, width, L][vectors][L], zero beyond rows and
@@ -179,6 +180,8 @@ void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, std:
           const std::ptrdiff_t k = g * wide_vectors * L + lane;
           const std::ptrdiff_t count = k < depth ? valid : 0;
           const T* row_of_k = from + k * row;
+          // No prefetcher of the hardware follows so many rows. One line ahead is the panel after next.
+          if (k < depth) __builtin_prefetch(row_of_k + 64 / sizeof(T), 0, 2);
           if (count == S::width) {
 #pragma GCC unroll 16
             for (int j = 0; j < S::width; ++j) out[j * wide + lane] = row_of_k[j];
