@@ -27,13 +27,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jobs import GATES, layer_weights
 from rnn_peers import FORWARD_ONLY, NAMES, WORKS
 from timing import (
-    Failed,
-    Missing,
     Worker,
     available_cpus,
     check_agreement,
     interleave,
     machine,
+    opened,
     put_between,
     where,
 )
@@ -79,37 +78,22 @@ def write_arrays(path: Path, cell: str, shape: list[int]) -> None:
 def measure(options: argparse.Namespace, cell: str, shape: list[int], threads: int) -> dict[str, Any]:
     cpus = available_cpus()[:threads]
     print(f"\n{cell}, (batch, time, input, hidden) = {tuple(shape)}, {len(cpus)} threads", flush=True)
-    workers: list[Worker] = []
-    versions, works = {}, {}
-    try:
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = Path(temporary)
-            write_arrays(folder / "job.npz", cell, shape)
-            for name in options.peers:
-                worker = Worker(PEERS, name, cpus)
-                try:
-                    versions[name] = worker.ask("open", job=str(folder / "job.npz"), cell=cell)
-                    worker.ask("agree", path=str(folder / f"{name}.npz"))
-                    workers.append(worker)
-                except (Missing, Failed) as reason:
-                    print(f"  skipped {name}: {reason}")
-                    versions.pop(name, None)
-                    worker.close()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        job = folder / "job.npz"
+        write_arrays(job, cell, shape)
+        with opened(PEERS, options.peers, cpus, folder, job=str(job), cell=cell) as (workers, versions):
             # sums over batch and time of a thousand terms and more in single precision
             names = [worker.name for worker in workers]
             check_agreement(names, folder, limit=1e-4, fewer=FORWARD_ONLY)
             both = len([name for name in names if name not in FORWARD_ONLY])
             print(f"  {len(names)} agree on outputs, {both} of them on gradients", flush=True)
-            for worker in workers:
-                works[worker.name] = worker.ask("warm")
+            works = {worker.name: worker.ask("warm") for worker in workers}
             seconds = {}
             for work in options.works:
                 able: list[Any] = [w for w in workers if work in works[w.name]]
                 peak = [Peak(w) for w in workers if w.name == "fastseq"]
                 seconds[work] = interleave([*able, *peak], options.rounds, "turn", work=work)
-    finally:
-        for worker in workers:
-            worker.close()
     result = {
         "cell": cell,
         "shape": shape,

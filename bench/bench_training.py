@@ -11,11 +11,9 @@ turns, so that a busy moment of the machine falls on all alike. Times are median
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jobs import CHARS, GATES, LABELS, questions, write_job
 from peers import NAMES
 from timing import (
-    Failed,
-    Missing,
-    Worker,
     available_cpus,
     check_agreement,
     interleave,
     machine,
+    opened,
     put_between,
     summary,
     where,
@@ -56,27 +52,6 @@ def flops(cell: str, digits: int, units: int, batch: int) -> float:
     return 2 * encoder_input + 3 * (decoder_input + recurrent + dense)
 
 
-@contextlib.contextmanager
-def opened(
-    names: Sequence[str], folder: Path, cpus: Sequence[int]
-) -> Iterator[tuple[list[Worker], dict[str, str]]]:
-    """Workers that have read the job, and the versions of their libraries; others are named and left out."""
-    workers, versions = [], {}
-    try:
-        for name in names:
-            worker = Worker(PEERS, name, cpus)
-            try:
-                versions[name] = worker.ask("open", job=str(folder))
-                workers.append(worker)
-            except (Missing, Failed) as reason:
-                print(f"  skipped {name}: {reason}")
-                worker.close()
-        yield workers, versions
-    finally:
-        for worker in workers:
-            worker.close()
-
-
 def measure(options: argparse.Namespace, cell: str, threads: int) -> dict[str, Any]:
     cpus = available_cpus()[:threads]
     print(
@@ -87,7 +62,7 @@ def measure(options: argparse.Namespace, cell: str, threads: int) -> dict[str, A
         folder = Path(temporary)
         arrays = questions(options.digits, options.questions, np.random.default_rng(0))
         write_job(folder, cell, options.units, options.digits, options.batch_size, arrays)
-        with opened(options.peers, folder, cpus) as (workers, versions):
+        with opened(PEERS, options.peers, cpus, job=str(folder)) as (workers, versions):
             for worker in workers:
                 worker.ask("agree", path=str(folder / f"{worker.name}.npz"))
             # five Adam steps divide small gradients by their own size, which amplifies rounding

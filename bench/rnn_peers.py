@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from jobs import LABELS
+from turns import Call, Turns, fastest
 
 NAMES = {
     "fastseq": "fastseq",
@@ -30,19 +29,16 @@ NAMES = {
 }
 FORWARD_ONLY = ("onnxruntime", "openvino")
 WORKS = ("training", "forward", "inference")
-TURN = 0.05  # seconds that one turn of a library should take
 LONGEST_UNROLL = 50  # steps; beyond, compiling takes minutes
 
-Call = Callable[[], Any]
 
-
-class LayerPeer:
+class LayerPeer(Turns):
     """What a worker answers. A library fills in `version` and `prepare`.
 
     Attributes:
         x: (batch, time, input) and `d`, the gradient of the outputs (batch, time, hidden).
         weights: kernel, recurrent kernel, bias.
-        calls: What to time by the name of the work. "training" is forward and backward with the gradients of
+        calls: "training" is forward and backward with the gradients of
             x and of all weights, "forward" keeps what backward needs, "inference" does not.
         results: (outputs, gradients of x, kernel, recurrent kernel, bias or None), from calls that have run.
     """
@@ -74,39 +70,6 @@ class LayerPeer:
         outputs, gradients = self.results()
         kept = dict(zip(("dx", "dkernel", "drecurrent", "dbias"), gradients or [], strict=False))
         np.savez(path, outputs=outputs, **kept)
-
-    def warm(self) -> list[str]:
-        """Finds how many calls make a turn; answers with the works there are."""
-        self.counts = {}
-        for work, call in self.calls.items():
-            call()
-            start = time.perf_counter()
-            call()
-            self.counts[work] = max(1, int(TURN / (time.perf_counter() - start)))
-        return list(self.calls)
-
-    def turn(self, work: str) -> float:
-        """Seconds of one call, the mean of a turn."""
-        call, count = self.calls[work], self.counts[work]
-        start = time.perf_counter()
-        for _ in range(count):
-            call()
-        return (time.perf_counter() - start) / count
-
-
-def fastest(candidates: list[Call]) -> Call:
-    """The candidate that runs fastest once compiled."""
-    if len(candidates) == 1:
-        return candidates[0]
-    for call in candidates:
-        call()
-    seconds = np.empty((5, len(candidates)))
-    for turn in seconds:  # in turns, so that a busy moment falls on all alike
-        for i, call in enumerate(candidates):
-            start = time.perf_counter()
-            call()
-            turn[i] = time.perf_counter() - start
-    return candidates[int(np.argmin(np.median(seconds, axis=0)))]
 
 
 class Fastseq(LayerPeer):

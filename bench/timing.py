@@ -6,6 +6,7 @@ While one works the others wait for a line, so a busy moment of the machine fall
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,38 @@ class Worker:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def opened(
+    script: str | Path, names: Sequence[str], cpus: Sequence[int], folder: Path | None = None, **job: Any
+) -> Iterator[tuple[list[Worker], dict[str, str]]]:
+    """Workers that have read the job, and the versions of their libraries; others are named and left out.
+
+    Args:
+        script: The workers' program.
+        names: The peers.
+        cpus: The CPUs each may use.
+        folder: Where each writes NAME.npz for ``check_agreement``; None leaves that to the caller.
+        job: The arguments of "open".
+    """
+    workers, versions = [], {}
+    try:
+        for name in names:
+            worker = Worker(script, name, cpus)
+            try:
+                version = worker.ask("open", **job)
+                if folder is not None:
+                    worker.ask("agree", path=str(folder / f"{name}.npz"))
+                versions[name] = version
+                workers.append(worker)
+            except (Missing, Failed) as reason:
+                print(f"  skipped {name}: {reason}")
+                worker.close()
+        yield workers, versions
+    finally:
+        for worker in workers:
+            worker.close()
 
 
 def serve(make: Callable[[str], Any]) -> None:
