@@ -6,6 +6,7 @@
 // fastseq::FASTSEQ_TARGET, constant-initialised; cpp/cpu/<name>_kernels.h declares Struct in namespace
 // fastseq.
 #define FASTSEQ_KERNEL_FAMILIES(X) \
+  X(ctc, CtcKernels)               \
   X(dense, DenseKernels)           \
   X(optimizer, OptimizerKernels) X(peak, PeakKernels) X(rnn, RnnKernels) X(rowwise, RowwiseKernels)
 

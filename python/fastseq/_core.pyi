@@ -37,6 +37,19 @@ def is_laid_out(value: object) -> bool: ...
 def is_floating(value: object, dtype: object) -> bool: ...
 def total(values: Array) -> float: ...
 
+# bind_ctc.cpp
+def ctc(
+    function: str,
+    logits: Array,
+    labels: Array,
+    logit_lengths: Array,
+    label_lengths: Array,
+    blank: int,
+    input: int,
+    infeasible: int,
+    wants_gradient: bool,
+) -> tuple[Array, Array | None]: ...
+
 # bind_dense.cpp
 def dense_forward(x: Array, kernel: Array, bias: Array | None, activation: str) -> Array: ...
 def dense_backward(
