@@ -127,18 +127,13 @@ class CtcSweep {
 
   void cross(CtcWay way) const {
     const bool forward = way == CtcWay::forward;
-    if (total_[0] == T(0)) {
-      const std::ptrdiff_t begin = forward ? half_ : 0, end = forward ? s_.frames : half_;
-      for (std::ptrdiff_t i = begin * s_.classes; i < end * s_.classes; ++i) s_.gradient[i] = T(0);
-    }
-    if (!forward) {
-      if (total_[0] != T(0))
-        for (std::ptrdiff_t t = half_; t-- > 0;) step_back<true>(t);
-      return;
-    }
-    if (total_[0] != T(0))
+    if (total_[0] == T(0))
+      no_gradient(forward ? half_ : 0, forward ? s_.frames : half_);
+    else if (forward)
       for (std::ptrdiff_t t = half_; t < s_.frames; ++t) step_forward<true>(t);
-    finish();
+    else
+      for (std::ptrdiff_t t = half_; t-- > 0;) step_back<true>(t);
+    if (forward) finish();
   }
 
  private:
@@ -163,6 +158,10 @@ class CtcSweep {
     return {{blank, label}, emitted, at, at + L, at + 2 * L};
   }
 
+  void no_gradient(std::ptrdiff_t begin, std::ptrdiff_t end) const {
+    for (std::ptrdiff_t i = begin * s_.classes; i < end * s_.classes; ++i) s_.gradient[i] = T(0);
+  }
+
   // States that lie on an alignment at frame t: all others are zero on one of the two ways. In whole
   // registers.
   struct Band {
@@ -178,10 +177,10 @@ class CtcSweep {
     const std::ptrdiff_t C = s_.classes;
     const T* x = s_.inputs + t * C;
     const Frame f = frame(t);
-    T shift(0);
+    V most(T(0)), rest(T(0));  // the logarithm of a class is (x - most) - rest
     if (s_.input == CtcInput::logits) {
       T* p = s_.gradient ? s_.gradient + t * C : nullptr;
-      const V most(row_maximum(C, x));
+      most = V(row_maximum(C, x));
       V total(T(0));
       for_columns<T>(C, [&](auto c, auto part) {
         const V e = exp(V::load_part(x + c, part) - most);
@@ -189,7 +188,7 @@ class CtcSweep {
         total += select<T>(V::first(part), e, V(T(0)));
       });
       const V all(sum(total));
-      shift = (most + log(all)).v[0];
+      rest = log(all);
       if (p) {
         const V scale = V(T(1)) / all;
         for_columns<T>(
@@ -200,13 +199,12 @@ class CtcSweep {
     }
     const Band b = band(t);
     for (std::ptrdiff_t k = b.begin; k < b.end; ++k) f.posterior[k] = k < s_.labels ? x[s_.label[k]] : T(0);
+    const auto probability = [&](V each) FASTSEQ_INLINED {
+      return s_.input == CtcInput::probs ? N::of(each) : N::exponential((each - most) - rest);
+    };
     for (std::ptrdiff_t k = b.begin; k < b.end; k += L)
-      f.emitted.put(k, probability(V::load(f.posterior + k), shift));
-    probability(V(x[s_.blank]), shift).store(f.blank_m, f.blank_e);
-  }
-
-  FASTSEQ_INLINE N probability(V x, T shift) const {
-    return s_.input == CtcInput::probs ? N::of(x) : N::exponential(x - V(shift));
+      f.emitted.put(k, probability(V::load(f.posterior + k)));
+    probability(V(x[s_.blank])).store(f.blank_m, f.blank_e);
   }
 
   // The number 1 in place `at` of a row, as the registers from k on see it.
