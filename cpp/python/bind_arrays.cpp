@@ -24,9 +24,9 @@ bool laid_out(PyObject* value) {
   return is_array(value) && (py::detail::array_proxy(value)->flags & needed) == needed;
 }
 
-PyObject* is_laid_out(PyObject*, PyObject* value) { return PyBool_FromLong(laid_out(value)); }
+PyObject* ask_laid_out(PyObject*, PyObject* value) { return PyBool_FromLong(laid_out(value)); }
 
-PyObject* is_floating(PyObject*, PyObject* const* args, Py_ssize_t count) {
+PyObject* ask_floating(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count != 2) {
     PyErr_SetString(PyExc_TypeError, "is_floating: arguments must be a value and a dtype or None");
     return nullptr;
@@ -38,34 +38,34 @@ PyObject* is_floating(PyObject*, PyObject* const* args, Py_ssize_t count) {
 }
 
 template <class T>
-double sum(const py::array& a) {
+double sum_of(const py::array& a) {
   const T* values = static_cast<const T*>(a.data());
   double total = 0;
   for (py::ssize_t i = 0; i < a.size(); ++i) total += static_cast<double>(values[i]);
   return total;
 }
 
-PyObject* total(PyObject*, PyObject* value) {
+PyObject* ask_total(PyObject*, PyObject* value) {
   if (laid_out(value)) {
     const auto array = py::reinterpret_borrow<py::array>(value);
-    if (type_of(value) == float32()) return PyFloat_FromDouble(sum<float>(array));
-    if (type_of(value) == float64()) return PyFloat_FromDouble(sum<double>(array));
+    if (type_of(value) == float32()) return PyFloat_FromDouble(sum_of<float>(array));
+    if (type_of(value) == float64()) return PyFloat_FromDouble(sum_of<double>(array));
   }
   PyErr_SetString(PyExc_TypeError, "total: values must be a C-contiguous array of float32 or float64");
   return nullptr;
 }
 
-PyMethodDef functions[] = {
-    {"is_floating", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(is_floating)), METH_FASTCALL,
+PyMethodDef array_functions[] = {
+    {"is_floating", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(ask_floating)), METH_FASTCALL,
      "Whether a value is a C-contiguous array of a dtype, of float32 or float64 for None."},
-    {"is_laid_out", is_laid_out, METH_O, "Whether a value is an array, C-contiguous and aligned."},
-    {"total", total, METH_O, "The sum of a C-contiguous array of float32 or float64, in float64."},
+    {"is_laid_out", ask_laid_out, METH_O, "Whether a value is an array, C-contiguous and aligned."},
+    {"total", ask_total, METH_O, "The sum of a C-contiguous array of float32 or float64, in float64."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
 void bind_arrays(py::module_& m) {
-  if (PyModule_AddFunctions(m.ptr(), functions) != 0) throw py::error_already_set();
+  if (PyModule_AddFunctions(m.ptr(), array_functions) != 0) throw py::error_already_set();
 }
 
 }  // namespace fastseq
