@@ -17,7 +17,7 @@ def isa(request):
 
 @pytest.fixture
 def ctrl_c():
-    """Ctrl-C as in a terminal: a background job inherits that it is ignored."""
+    """Ctrl-C as in a terminal, also in new processes: a background job inherits that it is ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -108,7 +108,7 @@ def test_addition_plot_without_matplotlib(capsys, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-def test_addition_interrupted(tmp_path):
+def test_addition_interrupted(tmp_path, ctrl_c):
     path = tmp_path / "adder"
     command = [sys.executable, "-u", "-m", "fastseq.cli", "addition", "--digits", "2", "--units", "8"]
     process = subprocess.Popen(
