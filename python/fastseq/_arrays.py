@@ -37,8 +37,7 @@ INT32 = np.dtype(np.int32)
 INT64 = np.dtype(np.int64)
 
 # What a dataset's column may be; the per-batch gather reads these and converts as it copies.
-DATA_TYPES = (FLOAT32, FLOAT64, BOOL, np.dtype(np.uint8), INT32, INT64)
-_NATIVE, _WHOLE = frozenset(DATA_TYPES), frozenset((INT32, INT64))
+DATA_TYPES = frozenset((FLOAT32, FLOAT64, BOOL, np.dtype(np.uint8), INT32, INT64))
 
 
 def message(function: str, argument: str, rule: str, got: str) -> str:
@@ -119,9 +118,6 @@ def integer(value: Any, function: str, argument: str, *, ndim: int | None = None
         TypeError: Not real numbers.
         ValueError: A fraction, NaN or infinity; ragged; another number of dimensions.
     """
-    if _core.is_laid_out(value) and value.dtype in _WHOLE:
-        _rank(value, ndim, function, argument)
-        return value  # type: ignore[no-any-return]
     array = _array(value, function, argument)
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
@@ -166,13 +162,11 @@ def column(value: Any, function: str, argument: str) -> Array:
         TypeError: Not real numbers or bools.
         ValueError: Ragged, or a scalar.
     """
-    if _core.is_laid_out(value) and value.dtype in _NATIVE and value.ndim:
-        return value  # type: ignore[no-any-return]
     array = _array(value, function, argument)
     if array.ndim == 0:
         raise ValueError(message(function, argument, "have rows", describe(value)))
     if array.dtype in DATA_TYPES:
-        return _laid_out(array, array.dtype.newbyteorder("="))
+        return _laid_out(array, array.dtype)
     if array.dtype.kind == "f":
         return _laid_out(array, FLOAT32 if array.dtype.itemsize < 8 else FLOAT64)
     return _laid_out(array, INT32 if array.dtype.itemsize < 4 else INT64)
