@@ -30,7 +30,13 @@ struct Scaled {
     m.store(to_m);
     from_bits(V(), e).store(to_e);
   }
-  static FASTSEQ_INLINE Scaled broadcast(const T* m, const T* e) { return {V(*m), to_bits(V(*e))}; }
+  // No arithmetic may touch those bits: some are NaN that would be quietened, some numbers that would be
+  // flushed.
+  static FASTSEQ_INLINE Scaled broadcast(const T* m, const T* e) {
+    typename VecTypes<T>::Lane exponent;
+    __builtin_memcpy(&exponent, e, sizeof(exponent));
+    return {V(*m), Int{} + exponent};
+  }
 
   // exp(y). NaN stays NaN.
   static FASTSEQ_INLINE Scaled exponential(V y) {
