@@ -10,6 +10,7 @@ import numpy as np
 from fastseq import losses, ops
 from fastseq._arrays import Array, describe, floating, message, total
 from fastseq._names import known_as, snake
+from fastseq.losses.base import widened
 
 __all__ = [
     "Accuracy",
@@ -95,7 +96,7 @@ class Mean(Metric):
             self.total += total(values) / per_sample
             self.count += values.size / per_sample
         else:
-            weights = losses._widened(np.asarray(weights), values.shape)
+            weights = widened(np.asarray(weights), values.shape)
             self.total += total(values * weights) / per_sample
             self.count += total(weights) / per_sample
 

@@ -12,7 +12,7 @@ from fastseq import losses, metrics
 from fastseq._arrays import Array, floating, message
 from fastseq._symbol import Symbol, Variable
 from fastseq.graph import Head, Plan, pack, segments
-from fastseq.losses import Loss, row_weights
+from fastseq.losses.base import Loss, row_weights
 from fastseq.metrics import Mean, Metric
 from fastseq.optimizers import Optimizer
 

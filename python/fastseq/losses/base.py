@@ -1,0 +1,164 @@
+"""What every loss has: how the losses of rows become one number, and what targets it takes.
+
+A row is everything but the last axis: a sample, or a step of a sample.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastseq._arrays import Array, describe, floating, integer, message, total
+from fastseq._names import snake
+
+__all__ = ["REDUCTIONS", "Loss", "row_weights", "widened"]
+
+REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none")
+
+
+def row_weights(
+    rows: tuple[int, ...],
+    weights: Array | None,
+    mask: Array | None,
+    reduction: str,
+    dtype: np.dtype[Any],
+) -> float | Array:
+    """What each row's loss is multiplied with, so that their sum is the reduced loss.
+
+    As in Keras: the mean is over all rows, those of weight 0 too, but over unmasked rows only.
+
+    Args:
+        rows: (batch,) or (batch, steps): the shape of the losses.
+        weights: (batch,) or the shape of ``rows``; None for 1.
+        mask: Bool, the shape of ``rows``; None for all.
+        reduction: One of ``REDUCTIONS``.
+        dtype: Of the result.
+    Returns:
+        One number for all rows, or an array of shape ``rows``.
+    """
+    size = 1
+    for n in rows:
+        size *= n
+    if weights is None and mask is None:
+        return 1.0 if reduction in ("sum", "none") else 1.0 / max(size, 1)
+    factor: Array = np.ones(rows, dtype) if mask is None else widened(mask, rows).astype(dtype)
+    if weights is not None:
+        factor = factor * widened(weights, rows).astype(dtype, copy=False)
+    if reduction in ("sum_over_batch_size", "mean"):
+        divisor: float = size if mask is None else int(widened(mask, rows).sum())
+    elif reduction == "mean_with_sample_weight":
+        divisor = total(factor)
+    else:
+        divisor = 1
+    # nothing valid: loss 0 and gradient 0
+    return np.ascontiguousarray(factor * (1.0 / divisor if divisor else 0.0), dtype=dtype)
+
+
+def widened(values: Array, rows: tuple[int, ...]) -> Array:
+    """(batch,) values against (batch, steps) rows stand for every step."""
+    if values.ndim < len(rows):
+        values = values.reshape(values.shape + (1,) * (len(rows) - values.ndim))
+    elif values.ndim == len(rows) + 1 and values.shape[-1] == 1:
+        values = values.reshape(values.shape[:-1])
+    return np.broadcast_to(values, rows)
+
+
+class Loss:
+    """A loss: ``loss(y_true, y_pred, sample_weight=None)`` is a number (an array for reduction "none").
+
+    Attributes:
+        absorbs: The activation whose input it can take instead of its output ("softmax", "sigmoid").
+        sparse: Whether targets are integer labels, one fewer axis than the prediction.
+    """
+
+    absorbs: str | None = None
+    sparse = False
+
+    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size") -> None:
+        reduction = "none" if reduction is None else reduction
+        if reduction not in REDUCTIONS:
+            rule = f"be one of {', '.join(REDUCTIONS)}"
+            raise ValueError(message(type(self).__name__, "reduction", rule, describe(reduction)))
+        self.name = name or snake(type(self).__name__)
+        self.reduction = reduction
+
+    def rows(
+        self, prediction: Array, target: Array, weights: float | Array, logits: bool, gradient: bool
+    ) -> tuple[Array, Array | None]:
+        """(the losses of the rows times their weights, the gradient of their sum or None)."""
+        raise NotImplementedError
+
+    def measure(
+        self,
+        prediction: Array,
+        target: Array,
+        weights: Array | None,
+        mask: Array | None,
+        logits: bool,
+        gradient: bool,
+    ) -> tuple[float, Array | None]:
+        """The reduced loss and its gradient; what a plan's head calls, with arrays it trusts.
+
+        Args:
+            prediction: (..., classes); logits where ``logits`` says so.
+            target: Like ``prediction``, or (...) labels of a sparse loss.
+            weights: Weights of samples or rows, or None.
+            mask: Bool, of rows, or None.
+            logits: Whether the activation this loss absorbs has been left to it.
+            gradient: Whether the gradient is wanted.
+        """
+        each = row_weights(prediction.shape[:-1], weights, mask, self.reduction, prediction.dtype)
+        losses, dprediction = self.rows(prediction, target, each, logits, gradient)
+        return total(losses), dprediction
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """The loss of arrays.
+
+        Args:
+            y_true: Targets; for a sparse loss integer labels.
+            y_pred: Predictions, (..., classes).
+            sample_weight: One weight per sample or per row; None for 1.
+        Raises:
+            TypeError: Not numbers.
+            ValueError: Shapes do not fit.
+        """
+        prediction = floating(y_pred, self.name, "y_pred")
+        target = self.target(y_true, prediction, self.name, "y_true")
+        weights = None if sample_weight is None else floating(sample_weight, self.name, "sample_weight")
+        each = row_weights(prediction.shape[:-1], weights, None, self.reduction, prediction.dtype)
+        losses, _ = self.rows(prediction, target, each, False, False)
+        if self.reduction == "none":
+            return losses
+        return losses.dtype.type(total(losses))
+
+    def target(self, y_true: Any, prediction: Any, function: str, argument: str) -> Array:
+        """Targets in the type and shape that ``rows`` takes.
+
+        Args:
+            y_true: What came.
+            prediction: Anything with the shape and dtype of the predictions, the batch possibly None.
+            function: Who asks, for the error's text.
+            argument: The argument's name, for the error's text.
+        """
+        shape = prediction.shape
+        if self.sparse:
+            labels = integer(y_true, function, argument)
+            if labels.ndim == len(shape) and labels.shape[-1] == 1:
+                labels = labels.reshape(labels.shape[:-1])
+            _fits(labels.shape, shape[:-1], function, argument)
+            return labels
+        target = floating(y_true, function, argument, dtype=prediction.dtype)
+        if target.ndim == len(shape) - 1 and shape[-1] == 1:
+            target = target.reshape((*target.shape, 1))
+        _fits(target.shape, shape, function, argument)
+        return target
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this loss again."""
+        return {"name": self.name, "reduction": self.reduction}
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...], function: str, argument: str) -> None:
+    if len(shape) != len(wanted) or any(n is not None and m != n for m, n in zip(shape, wanted, strict=True)):
+        raise ValueError(message(function, argument, f"have shape {tuple(wanted)}", str(shape)))
