@@ -4,10 +4,8 @@
 #include <algorithm>
 #include <atomic>
 #include <limits>
-#include <string>
 #include <vector>
 
-#include "base/checks.h"
 #include "base/threads.h"
 #include "base/workspace.h"
 #include "cpu/kernels.h"
@@ -15,43 +13,6 @@
 
 namespace fastseq {
 namespace {
-
-std::string at_index(std::int64_t value, std::int64_t n) {
-  return std::to_string(value) + " at index " + std::to_string(n);
-}
-
-void check_lengths(const char* function, const char* argument, const std::int64_t* lengths,
-                   std::int64_t batch, std::int64_t most) {
-  for (std::int64_t n = 0; n < batch; ++n)
-    check_value(
-        lengths[n] >= 0 && lengths[n] <= most, function, argument,
-        [&] { return "lie in [0, " + std::to_string(most) + "]"; }, [&] { return at_index(lengths[n], n); });
-}
-
-template <class T>
-void check_labels(const char* function, const CtcCall<T>& call) {
-  for (std::int64_t n = 0; n < call.batch; ++n) {
-    const std::int64_t* label = call.labels + n * call.longest;
-    for (std::int64_t k = 0; k < call.label_lengths[n]; ++k)
-      check_value(
-          label[k] >= 0 && label[k] < call.classes && label[k] != call.blank, function, "labels",
-          [&] {
-            return "lie in [0, " + std::to_string(call.classes) + ") and differ from the blank, " +
-                   std::to_string(call.blank);
-          },
-          [&] {
-            return std::to_string(label[k]) + " at index (" + std::to_string(n) + ", " + std::to_string(k) +
-                   ")";
-          });
-  }
-}
-
-// Frames that a label needs: one each, and a blank between equal ones.
-std::int64_t frames_needed(const std::int64_t* label, std::int64_t count) {
-  std::int64_t needed = count;
-  for (std::int64_t k = 1; k < count; ++k) needed += label[k] == label[k - 1];
-  return needed;
-}
 
 // About the nanoseconds of one sequence.
 template <class T>
@@ -124,35 +85,24 @@ void share_within(std::vector<CtcSequence<T>>& sequences, int members) {
 
 template <class T>
 void ctc(const char* function, const CtcCall<T>& call) {
-  check_lengths(function, "logit_lengths", call.input_lengths, call.batch, call.frames);
-  check_lengths(function, "label_lengths", call.label_lengths, call.batch, call.longest);
-  check_labels(function, call);
-  const auto label_of = [&](std::int64_t n) { return call.labels + n * call.longest; };
-  const auto fits = [&](std::int64_t n) {
-    return frames_needed(label_of(n), call.label_lengths[n]) <= call.input_lengths[n];
-  };
-  if (call.infeasible == Infeasible::raise)
-    for (std::int64_t n = 0; n < call.batch; ++n)
-      check_value(
-          fits(n), function, "logit_lengths", "leave a frame for each label and one between equal ones", [&] {
-            return at_index(call.input_lengths[n], n) + ", where " + std::to_string(call.label_lengths[n]) +
-                   " labels need " + std::to_string(frames_needed(label_of(n), call.label_lengths[n]));
-          });
+  check_batch(function, call);
+  if (call.infeasible == Infeasible::raise) check_fits(function, call);
 
   std::vector<CtcSequence<T>> sequences;
   double work = 0;
   for (std::int64_t n = 0; n < call.batch; ++n) {
     const std::int64_t row = call.frames * call.classes;
     T* const gradient = call.gradient != nullptr ? call.gradient + n * row : nullptr;
-    const std::int64_t used = fits(n) ? call.input_lengths[n] * call.classes : 0;
+    const bool fitting = fits(call, n);
+    const std::int64_t used = fitting ? call.input_lengths[n] * call.classes : 0;
     if (gradient != nullptr) std::fill_n(gradient + used, row - used, T(0));
-    if (!fits(n)) {
+    if (!fitting) {
       call.losses[n] = std::numeric_limits<T>::infinity();
       continue;
     }
     work += work_of(call, n);
     sequences.push_back({call.input, call.input_lengths[n], call.classes, call.label_lengths[n], call.blank,
-                         label_of(n), call.inputs + n * row, gradient, call.losses + n, nullptr});
+                         call.label_of(n), call.inputs + n * row, gradient, call.losses + n, nullptr});
   }
   const int members = members_for(work);
   if (call.gradient != nullptr && static_cast<std::size_t>(members) > sequences.size())
@@ -162,9 +112,7 @@ void ctc(const char* function, const CtcCall<T>& call) {
 
   for (std::int64_t n = 0; n < call.batch; ++n) {
     if (call.losses[n] != std::numeric_limits<T>::infinity()) continue;
-    check_value(call.infeasible != Infeasible::raise, function, "logits",
-                "give some alignment a probability above 0",
-                [&] { return "none for index " + std::to_string(n); });
+    check_possible(call.infeasible != Infeasible::raise, function, n);
     if (call.infeasible == Infeasible::zero) call.losses[n] = T(0);
   }
 }

@@ -1,25 +1,17 @@
 // CTC loss and gradient of a batch.
 #pragma once
 
-#include <cstdint>
-
-#include "cpu/ctc_kernels.h"
+#include "ops/ctc_checks.h"
 
 namespace fastseq {
 
 enum class Infeasible : int { inf, zero, raise };
 
 template <class T>
-struct CtcCall {
-  CtcInput input;
+struct CtcCall : CtcBatch<T> {
   Infeasible infeasible;
-  std::int64_t batch, frames, classes, longest, blank;
-  const T* inputs;                    // (batch, frames, classes)
-  const std::int64_t* labels;         // (batch, longest)
-  const std::int64_t* input_lengths;  // (batch,)
-  const std::int64_t* label_lengths;  // (batch,)
-  T* losses;                          // (batch,)
-  T* gradient;                        // (batch, frames, classes), or nullptr
+  T* losses;    // (batch,)
+  T* gradient;  // (batch, frames, classes), or nullptr
 };
 
 // Throws std::invalid_argument, naming the first offender, where a length or a label is out of range, a label

@@ -1,8 +1,8 @@
 // CTC.
 #include "ops/ctc.h"
 
-#include "python/arrays.h"
 #include "python/bind.h"
+#include "python/ctc_arrays.h"
 
 namespace fastseq {
 namespace {
@@ -13,29 +13,9 @@ py::tuple bind_ctc_of(const char* function, const py::array& inputs, const py::a
   return with_float_type(function, "logits", inputs, [&](auto zero) -> py::tuple {
     using T = decltype(zero);
     CtcCall<T> call = {};
-    call.input = static_cast<CtcInput>(input);
     call.infeasible = static_cast<Infeasible>(infeasible);
-    call.inputs = elements<T>(function, "logits", inputs);
-    check_value(inputs.ndim() == 3 && inputs.shape(2) > 0, function, "logits",
-                "have shape (batch, steps, classes)", [&] { return shape_text(shape_of(inputs)); });
-    call.batch = inputs.shape(0);
-    call.frames = inputs.shape(1);
-    call.classes = inputs.shape(2);
-    check_value(
-        labels.ndim() == 2 && labels.shape(0) == call.batch, function, "labels",
-        [&] { return "have shape (" + std::to_string(call.batch) + ", longest)"; },
-        [&] { return shape_text(shape_of(labels)); });
-    call.longest = labels.shape(1);
-    check_shape(function, "logit_lengths", input_lengths, {call.batch});
-    check_shape(function, "label_lengths", label_lengths, {call.batch});
-    call.labels = elements<std::int64_t>(function, "labels", labels);
-    call.input_lengths = elements<std::int64_t>(function, "logit_lengths", input_lengths);
-    call.label_lengths = elements<std::int64_t>(function, "label_lengths", label_lengths);
-    check_value(
-        blank >= -call.classes && blank < call.classes, function, "blank",
-        [&] { return "be a class in [0, " + std::to_string(call.classes) + ") or count from the end"; },
-        blank);
-    call.blank = blank < 0 ? blank + call.classes : blank;
+    read_frames(function, inputs, input_lengths, blank, input, call);
+    read_labels(function, labels, label_lengths, call);
     py::array_t<T> losses(static_cast<py::ssize_t>(call.batch));
     call.losses = losses.mutable_data();
     py::object gradient = py::none();

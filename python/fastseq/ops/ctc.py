@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from fastseq import _core
-from fastseq._arrays import INT64, Array, describe, floating, integer, message, number
+from fastseq._arrays import Array, floating, number
+from fastseq.ops._ctc import INPUTS, choice, read_labels, read_lengths
 
 __all__ = ["ctc_loss", "ctc_loss_and_gradient"]
 
-INPUTS = ("logits", "log_probs", "probs")  # the kernel's enumeration, in its order
-INFEASIBLE = ("inf", "zero", "raise")  # likewise
+INFEASIBLE = ("inf", "zero", "raise")  # the kernel's enumeration, in its order
 
 
 def ctc_loss(
@@ -89,45 +86,15 @@ def _ctc(
 ) -> tuple[Array, Array | None]:  # fmt: skip
     logits = floating(logits, function, "logits", ndim=3)
     batch, steps, _ = logits.shape
-    rows, found = _rows(function, labels, label_lengths)
+    rows, label_lengths = read_labels(function, labels, label_lengths)
     return _core.ctc(
         function,
         logits,
         rows,
-        _lengths(function, "logit_lengths", logit_lengths, batch, steps),
-        _lengths(function, "label_lengths", label_lengths, len(rows), rows.shape[1])
-        if found is None
-        else found,
+        read_lengths(function, "logit_lengths", logit_lengths, batch, steps),
+        label_lengths,
         number(blank, function, "blank", whole=True),
-        _choice(function, "input", input, INPUTS),
-        _choice(function, "infeasible", infeasible, INFEASIBLE),
+        choice(function, "input", input, INPUTS),
+        choice(function, "infeasible", infeasible, INFEASIBLE),
         gradient,
     )
-
-
-def _choice(function: str, argument: str, name: Any, known: Sequence[str]) -> int:
-    if not isinstance(name, str) or name not in known:
-        raise ValueError(message(function, argument, f"be one of {', '.join(known)}", describe(name)))
-    return known.index(name)
-
-
-def _lengths(function: str, argument: str, lengths: Any, batch: int, full: int) -> Array:
-    if lengths is None:
-        return np.full(batch, full, INT64)
-    given: Array = integer(lengths, function, argument)
-    if given.ndim == 2 and given.shape[1] == 1:  # Keras's (batch, 1)
-        given = given.reshape(-1)
-    return given.astype(INT64, copy=False)
-
-
-def _rows(function: str, labels: Any, lengths: Any) -> tuple[Array, Array | None]:
-    """Labels as (batch, longest), and their lengths where they come as sequences."""
-    if lengths is None and isinstance(labels, (list, tuple)) and all(np.ndim(row) == 1 for row in labels):
-        found = np.array([len(row) for row in labels], INT64)
-        rows = np.zeros((len(labels), int(found.max(initial=0))), INT64)
-        for n, row in enumerate(labels):
-            if len(row):
-                rows[n, : len(row)] = integer(row, function, "labels")
-        return rows, found
-    rows = integer(labels, function, "labels", ndim=2)
-    return rows.astype(INT64, copy=False), None
