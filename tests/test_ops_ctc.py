@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from gradcheck import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -381,3 +382,96 @@ def test_other_forms_of_arguments():
     strided.flags.writeable = False
     assert np.array_equal(ops.ctc_loss(strided, [[1, 2], [3]], [5, 4]), want)
     assert ops.ctc_loss(X.astype(int), [[1, 2], [3]]).dtype == np.float32
+
+
+# --- weights, skipped steps, Symbols --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["logits", "log_probs", "probs"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weights_multiply_losses_and_gradients(kind, dtype, isa):
+    for batch, frames in ((5, 12), (1, 400)):  # sequences shared out, and one shared within
+        x, labels, _, label_lengths = problem(9, batch, frames, 5, 4, dtype)
+        x = {"logits": x, "log_probs": log_softmax(x), "probs": np.exp(log_softmax(x))}[kind]
+        weights = np.linspace(0.25, 3, batch)
+        losses, gradient = ops.ctc_loss_and_gradient(x, labels, None, label_lengths, input=kind)
+        got, dx = ops.ctc_loss_and_gradient(x, labels, None, label_lengths, weights=weights, input=kind)
+        tolerance = 1e-5 if dtype == np.float32 else 1e-13
+        np.testing.assert_allclose(got, losses * weights, rtol=tolerance)
+        np.testing.assert_allclose(dx, gradient * weights[:, None, None], rtol=0, atol=tolerance)
+
+
+def test_weight_0_hides_a_sequence():
+    x = np.zeros((3, 4, 3))
+    x[2] = np.nan
+    losses, gradient = ops.ctc_loss_and_gradient(x, [[1], [1, 1, 1], [1]], weights=[1, 0, 0])
+    assert losses[0] > 0
+    assert losses[1:].tolist() == [0, 0]
+    assert not gradient[1:].any()
+
+
+@pytest.mark.parametrize("skip", [0, 2, 7, 9])
+def test_skipped_steps_are_as_if_cut_off(skip, isa):
+    x, labels, _, label_lengths = problem(10, 3, 9, 5, 2)
+    for lengths in (None, np.array([9, 4, 0]).clip(0, 9 - skip)):
+        want = ops.ctc_loss_and_gradient(x[:, skip:], labels, lengths, label_lengths)
+        x[:, :skip] = np.nan
+        losses, gradient = ops.ctc_loss_and_gradient(x, labels, lengths, label_lengths, skip_steps=skip)
+        assert np.array_equal(losses, want[0])
+        assert np.array_equal(gradient[:, skip:], want[1])
+        assert not gradient[:, :skip].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "text"),
+    [
+        ({"skip_steps": 6}, ValueError, "skip_steps must lie in [0, 5], got 6"),
+        ({"skip_steps": -1}, ValueError, "skip_steps must be at least 0, got -1"),
+        ({"skip_steps": 2}, ValueError, "logit_lengths must lie in [0, 3], got 5 at index 0"),
+        ({"weights": [1.0]}, ValueError, "weights must have shape (2,), got (1,)"),
+        ({"weights": ["a", "b"]}, TypeError, "weights must be an array of real numbers"),
+    ],
+)
+def test_errors_of_options(change, kind, text):
+    with pytest.raises(kind) as error:
+        ops.ctc_loss(**{**GOOD, **change})
+    assert str(error.value).startswith(f"ctc_loss: {text}")
+
+
+def test_forward_and_backward():
+    x, labels, lengths, label_lengths = problem(11, 4, 9, 5, 3)
+    lengths[:], label_lengths[:] = [9, 8, 7, 9], [3, 0, 2, 1]
+    check_gradients(
+        ops.ctc_loss_forward, ops.ctc_loss_backward, {"logits": x},
+        labels=labels, logit_lengths=lengths, label_lengths=label_lengths, weights=np.ones(4) * 0.5,
+    )  # fmt: skip
+    losses, saved = ops.ctc_loss_forward(x, labels, lengths, label_lengths)
+    assert np.array_equal(losses, ops.ctc_loss(x, labels, lengths, label_lengths))
+    assert ops.ctc_loss_forward(x, labels, lengths, label_lengths, training=False)[1] is None
+    with pytest.raises(ValueError) as error:
+        ops.ctc_loss_backward(saved, np.ones(3), keep=True)
+    assert str(error.value) == "ctc_loss_backward: dlosses must have shape (4,), got (3,)"
+    ops.ctc_loss_backward(saved, losses)
+    with pytest.raises(RuntimeError, match="ctc_loss_backward: saved must be used once"):
+        ops.ctc_loss_backward(saved, losses)
+
+
+def test_in_a_graph():
+    """A model whose output is the loss: value and weights' gradients beside the same by hand."""
+    frames = fastseq.Input((7, 3))
+    labels = fastseq.Input((2,), dtype="int64")
+    logits = fastseq.layers.Dense(4, name="d")(frames)
+    losses = ops.ctc_loss(logits, labels, skip_steps=1)
+    assert losses.shape == (None,)
+    model = fastseq.Model([frames, labels], ops.reshape(losses, (1,)))
+    rng = np.random.default_rng(12)
+    x, y = rng.normal(size=(5, 7, 3)).astype(np.float32), rng.integers(1, 4, (5, 2))
+    kernel, bias = model.get_layer("d").get_weights()
+    want, gradient = ops.ctc_loss_and_gradient(x @ kernel + bias, y, skip_steps=1)
+    np.testing.assert_allclose(model.predict([x, y], verbose=0)[:, 0], want, rtol=1e-5)
+    model.compile(optimizer=fastseq.optimizers.SGD(1.0), loss="mean_absolute_error")
+    model.train_on_batch([x, y], np.zeros((5, 1)))  # the mean of the losses, which are above 0
+    changed = model.get_layer("d").get_weights()
+    dkernel = np.tensordot(x, gradient, ((0, 1), (0, 1)))
+    np.testing.assert_allclose(kernel - changed[0], dkernel / 5, atol=1e-5)
+    np.testing.assert_allclose(bias - changed[1], gradient.sum((0, 1)) / 5, atol=1e-5)

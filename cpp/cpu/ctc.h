@@ -190,7 +190,7 @@ class CtcSweep {
       const V all(sum(total));
       rest = log(all);
       if (p) {
-        const V scale = V(T(1)) / all;
+        const V scale = V(s_.weight) / all;
         for_columns<T>(
             C, [&](auto c, auto part) { (V::load_part(p + c, part) * scale).store_part(p + c, part); });
       }
@@ -297,7 +297,7 @@ class CtcSweep {
     const bool divided = s_.input == CtcInput::probs;
     const N blank = divided ? out.blank : out.blank * emitted.blank;
     const N label = divided ? out.label : out.label * emitted.label;
-    const V scale = V(T(1)) / V::load(total_);
+    const V scale = V(s_.weight) / V::load(total_);
     const auto shift = to_bits(V::load(total_ + L))[0];
     (in.label * label).plain(scale, shift).store(f.posterior + k);
     return (in.blank * blank).plain(scale, shift);

@@ -17,6 +17,7 @@ struct CtcSequence {
   const std::int64_t* label;  // (labels,)
   const T* inputs;            // (frames, classes)
   T* gradient;                // (frames, classes), or nullptr where not wanted
+  T weight;                   // to multiply the gradient with; the loss stays without
   T* loss;                    // one number: inf where the probability is 0; the gradient is 0 then
   T* work;                    // work_count elements
 };

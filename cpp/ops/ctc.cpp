@@ -88,21 +88,27 @@ void ctc(const char* function, const CtcCall<T>& call) {
   check_batch(function, call);
   if (call.infeasible == Infeasible::raise) check_fits(function, call);
 
+  const auto weight_of = [&](std::int64_t n) { return call.weights != nullptr ? call.weights[n] : T(1); };
   std::vector<CtcSequence<T>> sequences;
   double work = 0;
   for (std::int64_t n = 0; n < call.batch; ++n) {
-    const std::int64_t row = call.frames * call.classes;
+    const bool fitting = fits(call, n), counts = fitting && weight_of(n) != T(0);
+    const std::int64_t first = call.skipped * call.classes, row = first + call.frames * call.classes,
+                       used = first + (counts ? call.input_lengths[n] * call.classes : 0);
     T* const gradient = call.gradient != nullptr ? call.gradient + n * row : nullptr;
-    const bool fitting = fits(call, n);
-    const std::int64_t used = fitting ? call.input_lengths[n] * call.classes : 0;
-    if (gradient != nullptr) std::fill_n(gradient + used, row - used, T(0));
-    if (!fitting) {
-      call.losses[n] = std::numeric_limits<T>::infinity();
+    if (gradient != nullptr) {
+      std::fill_n(gradient, first, T(0));
+      std::fill_n(gradient + used, row - used, T(0));
+    }
+    if (!counts) {
+      call.losses[n] = fitting ? T(0) : std::numeric_limits<T>::infinity();
       continue;
     }
     work += work_of(call, n);
     sequences.push_back({call.input, call.input_lengths[n], call.classes, call.label_lengths[n], call.blank,
-                         call.label_of(n), call.inputs + n * row, gradient, call.losses + n, nullptr});
+                         call.label_of(n), call.inputs + n * row + first,
+                         gradient != nullptr ? gradient + first : nullptr, weight_of(n), call.losses + n,
+                         nullptr});
   }
   const int members = members_for(work);
   if (call.gradient != nullptr && static_cast<std::size_t>(members) > sequences.size())
@@ -111,9 +117,12 @@ void ctc(const char* function, const CtcCall<T>& call) {
     share_sequences(sequences, members);
 
   for (std::int64_t n = 0; n < call.batch; ++n) {
-    if (call.losses[n] != std::numeric_limits<T>::infinity()) continue;
-    check_possible(call.infeasible != Infeasible::raise, function, n);
-    if (call.infeasible == Infeasible::zero) call.losses[n] = T(0);
+    T& loss = call.losses[n];
+    if (loss == std::numeric_limits<T>::infinity()) {
+      check_possible(call.infeasible != Infeasible::raise, function, n);
+      if (call.infeasible == Infeasible::zero) loss = T(0);
+    }
+    loss = weight_of(n) == T(0) ? T(0) : loss * weight_of(n);
   }
 }
 

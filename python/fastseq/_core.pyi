@@ -44,6 +44,8 @@ def ctc(
     labels: Array,
     logit_lengths: Array,
     label_lengths: Array,
+    weights: Array | None,
+    skip_steps: int,
     blank: int,
     input: int,
     infeasible: int,

@@ -38,3 +38,34 @@ def read_labels(function: str, labels: Any, lengths: Any) -> tuple[Array, Array]
         return rows, found
     rows = integer(labels, function, "labels", ndim=2).astype(INT64, copy=False)
     return rows, read_lengths(function, "label_lengths", lengths, len(rows), rows.shape[1])
+
+
+def label_counts(function: str, argument: str, labels: Array, ends: Array, what: str, lengths: Any) -> Array:
+    """How many labels each row holds before the first entry that ends it.
+
+    Args:
+        function: Who asks, for the error's text.
+        argument: The labels' name, for the error's text.
+        labels: (batch, longest) int64.
+        ends: Bool, like ``labels``: which of them are no labels, but end a row.
+        what: What ends a row, for the error's text.
+        lengths: (batch,): entries at or after it are ignored; None for none.
+    Returns:
+        (batch,) int64.
+    Raises:
+        ValueError: A label comes after the end of its row. Lengths are left to the kernel to check.
+    """
+    batch, longest = labels.shape
+    given = read_lengths(function, "label_lengths", lengths, batch, longest)
+    if given.shape != (batch,):
+        raise ValueError(message(function, "label_lengths", f"have shape ({batch},)", str(given.shape)))
+    place = np.arange(longest)
+    within = place < given[:, None]
+    never = np.iinfo(np.int64).max
+    counts = np.minimum(np.where(ends & within, place, never).min(axis=1, initial=never), given)
+    late = within & ~ends & (place >= counts[:, None])
+    if late.any():
+        row, at = (int(k) for k in np.argwhere(late)[0])
+        got = f"{labels[row, at]} at index ({row}, {at})"
+        raise ValueError(message(function, argument, f"have no label after {what}", got))
+    return np.asarray(counts, INT64)
