@@ -9,7 +9,7 @@ from keras_twin import check_step, twins
 import fastseq
 from fastseq import layers, ops
 from fastseq._symbol import Variable
-from fastseq.graph import Plan, pack, segments
+from fastseq.graph import Plan, activation_before, pack, segments
 
 
 def model_of(inputs, outputs, loss="mse", metrics=(), **options):
@@ -454,3 +454,56 @@ def test_one_plan_runs_on_any_batch():
     for batch in (1, 5, 2, 0):
         (out,) = plan.run([rows(batch, 7, 12)])
         assert out.shape == (batch, 4, 12)
+
+
+MOVES = {
+    "slice": lambda p: p[:, 1:],
+    "slice with the classes named": lambda p: p[:, 1:, :],
+    "ellipsis": lambda p: p[..., 1:, :],
+    "reshape": lambda p: ops.reshape(p, (2, 2, 6)),
+    "transpose": lambda p: ops.transpose(p, (1, 0, 2)),
+    "reverse": ops.reverse,
+    "fold and unfold": lambda p: ops.unfold_steps(ops.fold_steps(p), p),
+    "several": lambda p: ops.reverse(ops.identity(p[:, ::2]))[:, 0],
+}
+OTHERS = {
+    "some classes": lambda p: p[:, :, 1:],
+    "one class": lambda p: p[:, :, 0],
+    "classes in rows": lambda p: ops.reshape(p, (8, 3)),
+    "classes moved": lambda p: ops.transpose(p, (0, 2, 1)),
+    "sum": lambda p: p + p,
+}
+
+
+@pytest.mark.parametrize("name", [*MOVES, *OTHERS])
+def test_a_loss_takes_in_the_softmax_through_what_moves_whole_rows(name):
+    """What is read, moved like the softmax's output, becomes that output by softmax; nothing else may."""
+    x = layers.Input((4, 6))
+    logits = ops.dense(x, np.eye(6, dtype=np.float32))
+    output = {**MOVES, **OTHERS}[name](ops.softmax(logits))
+    kind, source = activation_before(output)
+    if name in OTHERS:
+        assert kind != "softmax"
+        assert source is output
+        return
+    assert kind == "softmax"
+    data = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
+    want, moved = Plan([x], [output, source]).run([data])
+    np.testing.assert_allclose(ops.softmax(moved), want, rtol=1e-6)
+
+
+def test_what_is_before_other_outputs():
+    x = layers.Input((4, 6))
+    kernel = np.eye(6, dtype=np.float32)
+    assert activation_before(ops.dense(x, kernel)[:, 1:])[0] == "linear"
+    assert activation_before(ops.activation(ops.dense(x, kernel), "relu"))[0] == "relu"
+    assert activation_before(layers.LSTM(3)(x))[0] == "lstm"
+    assert activation_before(x[:, 1:])[0] == "input"
+
+
+def test_a_cut_softmax_is_not_computed_to_train():
+    x = layers.Input((4, 6))
+    y = layers.Dense(6, activation="softmax", name="cut")(x)[:, 1:]
+    target = np.eye(6, dtype=np.float32)[np.zeros((2, 3), int)]
+    plan = train_plan(model_of(x, y, "categorical_crossentropy", ["accuracy"]), target)
+    assert forward_names(plan) == ["dense", "getitem"]

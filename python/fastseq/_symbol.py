@@ -118,6 +118,7 @@ class Op:
         differentiable: The arguments that can have a gradient.
         fresh: Whether each gradient is a new array that nobody else holds.
         adds: Whether backward takes ``into``, so that it adds gradients where they belong.
+        whole: The arguments that are whole numbers: labels, ids, lengths; any type of integers will do.
         bind: ``bind(**options)`` -> ``forward`` with its options checked once; by default they are passed on.
         bind_backward: ``bind_backward(wanted, into)`` -> ``backward`` with these, likewise.
     """
@@ -130,6 +131,7 @@ class Op:
     differentiable: tuple[str, ...] = ()
     fresh: bool = True
     adds: bool = False
+    whole: tuple[str, ...] = ()
     bind: Callable[..., Callable[..., tuple[Any, ...]]] | None = None
     bind_backward: Callable[..., Callable[..., Any]] | None = None
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from fastseq._arrays import Array
-from fastseq._symbol import Node, Op, RandomSeed, Symbol, Variable
+from fastseq._symbol import Node, Op, RandomSeed, Symbol, Variable, apply
 from fastseq.ops import arrays, symbolic
 
-__all__ = ["Head", "Plan", "pack", "segments"]
+__all__ = ["Head", "Plan", "activation_before", "pack", "segments"]
 
 # --- flat buffers ---------------------------------------------------------------------------------
 
@@ -103,7 +103,8 @@ class Head:
         output: The Symbol that is compared with the target.
         loss: ``loss(prediction, target, weights, mask, from_logits, want_gradient)`` -> (a number,
             its gradient with respect to the prediction, or None); see ``losses.Loss.measure``.
-        absorbs: The activation ("softmax" or "sigmoid") this loss can take in, or None.
+        absorbs: The activation (see ``activation_before``) whose input the loss reads instead of the
+            output where it is what made the output, or None.
         keep: Whether the output's own values are needed besides (for metrics).
     """
 
@@ -114,6 +115,29 @@ class Head:
         self.loss = loss
         self.absorbs = absorbs
         self.keep = keep
+
+
+def activation_before(output: Symbol) -> tuple[str, Symbol]:
+    """What made the rows of ``output``: the name of an activation, and what that was given.
+
+    Slices, reshapes and the like that leave the last axis alone are followed, and done to what the
+    activation was given. A Dense without activation is "linear" and gives ``output`` itself; another
+    operation gives its own name, a model's input "input".
+    """
+    moves = []
+    node = output.node
+    while node is not None and arrays.moves_rows(node):
+        moves.append(node)
+        node = node.inputs[0].node
+    if node is None:
+        return "input", output
+    if node.op not in (symbolic.SOFTMAX, symbolic.ACTIVATION):
+        linear = node.op is symbolic.DENSE and node.options["activation"] == "linear"
+        return "linear" if linear else node.op.name, output
+    source = node.inputs[0]
+    for move in reversed(moves):
+        source = apply(move.op, (source, *move.inputs[1:]), move.options)
+    return "softmax" if node.op is symbolic.SOFTMAX else node.options["name"], source
 
 
 class _Program:
@@ -201,6 +225,16 @@ class _Program:
         """The instruction of ``op`` that makes ``slot``, if that is what makes it."""
         return next((i for i in self.instructions if i.op is op and i.outputs[0] == slot), None)
 
+    def is_whole(self, slot: int) -> bool:
+        """Whether ``slot`` is read, and only where whole numbers are wanted."""
+        uses = [
+            name in i.op.whole
+            for i in self.instructions
+            for name, used in zip(i.op.arguments, i.inputs, strict=True)
+            if used == slot
+        ]
+        return bool(uses) and all(uses)
+
     def users(self, slot: int, needed: Sequence[int]) -> int:
         uses = sum(i.inputs.count(slot) + sum(s == slot for _, s in i.updates) for i in self.instructions)
         return uses + list(needed).count(slot)
@@ -222,16 +256,6 @@ class _Program:
                 made.options["activation"] = instruction.options["name"]
                 made.outputs = instruction.outputs
                 self.instructions.remove(instruction)
-
-    def fuse_loss(self, head: Head, slot: int) -> tuple[int, bool]:
-        """(slot the loss reads, whether that holds logits)."""
-        if head.absorbs == "softmax" and (made := self.maker(slot, symbolic.SOFTMAX)):
-            return made.inputs[0], True
-        if head.absorbs == "sigmoid":
-            made = self.maker(slot, symbolic.ACTIVATION)
-            if made and made.options["name"] == "sigmoid":
-                return made.inputs[0], True
-        return slot, False
 
     def drop_unused(self, needed: Sequence[int]) -> None:
         """Leaves out what nobody reads; a recurrent layer whose sequence is unread makes none."""
@@ -295,15 +319,15 @@ class Plan:
     ) -> None:
         program = _Program(inputs, training)
         masks = [head.output.mask for head in heads]
-        program.add([*outputs, *(head.output for head in heads), *(m for m in masks if m is not None)])
+        read = [self._read_by(head) for head in heads]
+        program.add([*outputs, *(symbol for symbol, _ in read), *(m for m in masks if m is not None)])
         output_slots = [program.slot_of[symbol] for symbol in outputs]
-        head_slots = [program.slot_of[head.output] for head in heads]
         mask_slots = [None if mask is None else program.slot_of[mask] for mask in masks]
 
         program.fuse_repeat()
-        sources = [program.fuse_loss(head, slot) for head, slot in zip(heads, head_slots, strict=True)]
-        for head, slot, (source, _) in zip(heads, head_slots, sources, strict=True):
-            if not head.keep:
+        sources = [(program.slot_of[symbol], logits) for symbol, logits in read]
+        for head, (source, _) in zip(heads, sources, strict=True):
+            if not head.keep and (slot := program.slot_of.get(head.output)) is not None:
                 output_slots = [source if s == slot else s for s in output_slots]
         needed = output_slots + [source for source, _ in sources] + [s for s in mask_slots if s is not None]
         program.fuse_activation(needed)
@@ -326,6 +350,15 @@ class Plan:
         self._wanted = list(dict.fromkeys(wanted))
         if heads and training:
             self._plan_backward(program, {slot for slot, _ in sources})
+
+    @staticmethod
+    def _read_by(head: Head) -> tuple[Symbol, bool]:
+        """(what the loss reads, whether that is the input of the activation it absorbs)."""
+        if head.absorbs is not None:
+            name, source = activation_before(head.output)
+            if name == head.absorbs:
+                return source, True
+        return head.output, False
 
     def _lay_out(self, program: _Program) -> None:
         """Numbers the slots: an instruction's outputs and what it saves are neighbours; the second
@@ -354,12 +387,7 @@ class Plan:
         self._seeds = [(number[slot], seed, use) for slot, seed, use in program.seeds]
         self._spent = list(dict.fromkeys(seed for _, seed, _ in program.seeds))
         self._updates = [(v, number[s]) for i in program.instructions for v, s in i.updates]
-        ids = (symbolic.EMBEDDING, arrays.NOT_EQUAL)
-        self.integer_inputs = [
-            any(slot in i.inputs for i in program.instructions)
-            and all(i.op in ids for i in program.instructions if slot in i.inputs)
-            for slot in program.inputs
-        ]
+        self.integer_inputs = [program.is_whole(slot) for slot in program.inputs]
 
     def _forward_step(self, instruction: _Instruction) -> tuple[Any, ...]:
         first = self._number[instruction.outputs[0]]

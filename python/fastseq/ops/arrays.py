@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastseq._arrays import Array, describe, message
-from fastseq._symbol import Op, Shape, Symbol, apply, operators
+from fastseq._symbol import Node, Op, Shape, Symbol, apply, operators
 
 __all__ = [
     "add",
@@ -428,7 +428,7 @@ def _not_equal_forward(x: Array, *, value: float, training: bool) -> tuple[Any, 
     return np.not_equal(x, value), None
 
 
-NOT_EQUAL = Op("not_equal", ("x",), _not_equal_forward, lambda x, value: ((x.shape, np.bool_),))
+NOT_EQUAL = Op("not_equal", ("x",), _not_equal_forward, lambda x, value: ((x.shape, np.bool_),), whole=("x",))
 
 
 def not_equal(x: Any, value: float) -> Any:
@@ -467,6 +467,44 @@ def masked(x: Any, mask: Any) -> Any:
     if _shape_of(mask) != _shape_of(x)[:-1]:
         raise ValueError(message("masked", "mask", f"have shape {x.shape[:-1]}", describe(mask)))
     return apply(MASKED, (x, mask), {})
+
+
+# --- which of them leave rows as they are ---------------------------------------------------------
+
+
+def _key_leaves_last(node: Node) -> bool:
+    keys = node.options["key"]
+    keys = list(keys) if isinstance(keys, tuple) else [keys]
+    rank = len(node.inputs[0].shape)
+    if Ellipsis not in keys and sum(key is not None for key in keys) < rank:
+        return True
+    return keys[-1] is Ellipsis or keys[-1] == slice(None)
+
+
+def _reshape_leaves_last(node: Node) -> bool:
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    return len(before) > 1 and len(after) > 1 and before[-1] is not None and before[-1] == after[-1]
+
+
+# By operation: whether a node only moves whole rows, its first input's last axis, from place to place.
+_MOVES: dict[Op, Callable[[Node], bool]] = {
+    IDENTITY: lambda node: True,
+    RESHAPE: _reshape_leaves_last,
+    TRANSPOSE: lambda node: node.options["axes"][-1] == len(node.options["axes"]) - 1,
+    REVERSE: lambda node: len(node.inputs[0].shape) > 2,
+    FOLD_STEPS: lambda node: len(node.inputs[0].shape) > 2,
+    UNFOLD_STEPS: lambda node: len(node.inputs[0].shape) > 1,
+    GETITEM: _key_leaves_last,
+}
+
+
+def moves_rows(node: Node) -> bool:
+    """Whether a node moves whole rows (its last axis) and does nothing else.
+
+    What is done row by row, such as softmax, may then as well be done after it as before.
+    """
+    rule = _MOVES.get(node.op)
+    return rule is not None and rule(node)
 
 
 operators.update(getitem=getitem, add=add, subtract=subtract, multiply=multiply)

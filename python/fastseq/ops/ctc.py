@@ -174,6 +174,7 @@ def _loss_infer(logits: Any, *_: Any, **__: Any) -> _Infer:
 CTC_LOSS = Op(
     "ctc_loss", ("logits", "labels", "logit_lengths", "label_lengths", "weights"),
     ctc_loss_forward, _loss_infer, ctc_loss_backward, ("logits",),
+    whole=("labels", "logit_lengths", "label_lengths"),
 )  # fmt: skip
 
 
@@ -256,4 +257,5 @@ def _batch_cost_infer(y_true: Any, y_pred: Any, *_: Any) -> _Infer:
 CTC_BATCH_COST = Op(
     "ctc_batch_cost", ("y_true", "y_pred", "input_length", "label_length"),
     _batch_cost_forward, _batch_cost_infer, _batch_cost_backward, ("y_pred",),
+    whole=("y_true", "input_length", "label_length"),
 )  # fmt: skip

@@ -294,6 +294,7 @@ EMBEDDING = Op(
     embedding_backward,
     ("table",),
     adds=True,
+    whole=("ids",),
 )
 
 
