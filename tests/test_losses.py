@@ -112,7 +112,7 @@ def test_class_weight():
 
 
 KNOWN = (
-    "binary_crossentropy, categorical_crossentropy, mean_absolute_error, mean_squared_error, "
+    "binary_crossentropy, categorical_crossentropy, ctc, mean_absolute_error, mean_squared_error, "
     "sparse_categorical_crossentropy"
 )
 

@@ -307,7 +307,7 @@ def test_compile_without_an_optimizer_means_adam():
 
 
 KNOWN_LOSSES = (
-    "binary_crossentropy, categorical_crossentropy, mean_absolute_error, mean_squared_error, "
+    "binary_crossentropy, categorical_crossentropy, ctc, mean_absolute_error, mean_squared_error, "
     "sparse_categorical_crossentropy"
 )
 KNOWN_METRICS = (

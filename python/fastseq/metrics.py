@@ -280,6 +280,9 @@ def get(identifier: Any, function: str = "metrics.get", argument: str = "identif
         metric.name = identifier  # the log's key is the word that was used, as in Keras
         return metric
     if isinstance(identifier, losses.Loss):
+        if identifier.sequences:
+            rule = "name what compares one row with another"
+            raise ValueError(message(function, argument, rule, f"the loss {identifier.name}"))
         return MeanMetricWrapper(_unreduced(identifier), identifier.name)
     if callable(identifier):
         return MeanMetricWrapper(identifier)

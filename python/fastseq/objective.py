@@ -11,7 +11,7 @@ import numpy as np
 from fastseq import losses, metrics
 from fastseq._arrays import Array, floating, message
 from fastseq._symbol import Symbol, Variable
-from fastseq.graph import Head, Plan, pack, segments
+from fastseq.graph import Head, Plan, activation_before, pack, segments
 from fastseq.losses.base import Loss, row_weights
 from fastseq.metrics import Mean, Metric
 from fastseq.optimizers import Optimizer
@@ -116,7 +116,10 @@ class Objective:
     ) -> None:
         self.inputs, self.outputs, self.names = list(inputs), list(outputs), list(names)
         self.optimizer = optimizer
-        self._asked_loss = per_output(loss, names, "loss")
+        self._asked_loss = [
+            one if one is None or _by_shape(one) else losses.get(one, "compile", "loss")
+            for one in per_output(loss, names, "loss")
+        ]
         self._weights = [
             1.0 if w is None else float(w) for w in per_output(loss_weights, names, "loss_weights")
         ]
@@ -138,8 +141,8 @@ class Objective:
         chosen: list[Loss | None] = []
         for identifier, target, shape in zip(self._asked_loss, targets, shapes, strict=True):
             if _by_shape(identifier):
-                identifier = metrics.by_shapes("crossentropy", _known(target), shape)
-            chosen.append(None if identifier is None else losses.get(identifier, "compile", "loss"))
+                identifier = losses.get(metrics.by_shapes("crossentropy", _known(target), shape))
+            chosen.append(identifier)
         self._metrics = [
             [self._metric(identifier, target, shape, chosen[k]) for identifier in asked]
             for k, (asked, target, shape) in enumerate(zip(self._asked, targets, shapes, strict=True))
@@ -163,6 +166,9 @@ class Objective:
         self._all = self.metrics
 
     def _metric(self, identifier: Any, target: Any, shape: Any, loss: Loss | None) -> Metric:
+        if loss is not None and loss.sequences and metrics.is_accuracy(identifier):
+            rule = "name what compares whole sequences (character_error_rate, exact_match)"
+            raise ValueError(message("compile", "metrics", rule, repr(identifier)))
         for asked, word in ((metrics.is_accuracy, "accuracy"), (metrics.is_crossentropy, "crossentropy")):
             if asked(identifier):
                 known = shape[:-1] if loss is not None and loss.sparse else _known(target)
@@ -187,10 +193,15 @@ class Objective:
                     named[key] = metric
         return list(named.items())
 
-    def target(self, k: int, function: str) -> Loss | None:
+    def loss_of(self, k: int) -> Loss | None:
         """The loss of output ``k``, which says what its targets must look like."""
         assert self.losses is not None
         return self.losses[k]
+
+    def takes_sequences(self, k: int) -> bool:
+        """Whether the targets of output ``k`` are labels of sequences; known before any are seen."""
+        asked = self._asked_loss[k]
+        return isinstance(asked, Loss) and asked.sequences
 
     @property
     def metrics(self) -> list[Metric]:
@@ -211,11 +222,12 @@ class Objective:
             keep = not all(metric.order_only for metric in both)
             if loss is None:
                 heads.append(Head(self.outputs[k], _nothing))
-            elif self._weights[k] == 1.0 or not gradient:
-                heads.append(Head(self.outputs[k], loss.measure, loss.absorbs, keep))
-            else:
-                scaled = partial(_scaled, loss.measure, self._weights[k])
-                heads.append(Head(self.outputs[k], scaled, loss.absorbs, keep))
+                continue
+            measure: Any = loss.measure
+            if self._weights[k] != 1.0 and gradient:
+                measure = partial(_scaled, loss.measure, self._weights[k])
+            absorbs = loss.absorbed(activation_before(self.outputs[k])[0])
+            heads.append(Head(self.outputs[k], measure, absorbs, keep))
         return heads
 
     def _watched(self) -> list[tuple[int, int, Metric, bool]]:
@@ -292,13 +304,16 @@ class Objective:
                 tracker.count += rows
         self.loss_tracker.total += total * rows
         self.loss_tracker.count += rows
-        for place, _, metric, weighted in self._follow:
+        for place, k, metric, weighted in self._follow:
             weight = weights[place] if weighted else None
             mask = plan.mask(slots, place)
-            prediction = slots[plan.outputs[place]]
-            if mask is not None:
+            target, prediction = targets[place], slots[plan.outputs[place]]
+            loss = self.losses[k]  # type: ignore[index]
+            if loss is not None and loss.sequences:
+                target, prediction = loss.for_metrics(prediction, target, mask)
+            elif mask is not None:
                 weight = row_weights(mask.shape, weight, mask, "sum", prediction.dtype)
-            metric.update_state(targets[place], prediction, weight)
+            metric.update_state(target, prediction, weight)
 
     def reset(self) -> None:
         """Starts the running means again."""
@@ -344,8 +359,8 @@ class Objective:
         """The dtype that batches of targets have: None leaves labels as they are."""
         assert self.losses is not None
         loss = self.losses[k]
-        sparse = loss.sparse if loss is not None else False
-        return None if sparse else self.outputs[k].dtype
+        labels = loss is not None and (loss.sparse or loss.sequences)
+        return None if labels else self.outputs[k].dtype
 
 
 def _by_shape(identifier: Any) -> bool:

@@ -82,11 +82,21 @@ def _input_types(plan: Plan, inputs: Sequence[Symbol]) -> list[Any]:
     return [None if ids else symbol.dtype for ids, symbol in zip(plan.integer_inputs, inputs, strict=True)]
 
 
+def _by_output(objective: Objective, y: Any, function: str) -> list[Any]:
+    """The targets one by one, as they came."""
+    alone = len(objective.names) == 1 and objective.takes_sequences(0)
+    if alone and isinstance(y, dict) and objective.names[0] not in y:
+        return [y]  # labels and their lengths
+    return data.columns(y, objective.names, function, "y")
+
+
 def _target_shapes(objective: Objective, y: Any, function: str) -> list[Any]:
     """The targets one by one, losses and metrics having been fixed by their shapes."""
-    values = data.columns(y, objective.names, function, "y")
-    values = [None if value is None else column(value, function, "y") for value in values]
-    objective.resolve([None if value is None else value.shape for value in values])
+    values = _by_output(objective, y, function)
+    for k, value in enumerate(values):
+        if value is not None and not objective.takes_sequences(k):
+            values[k] = column(value, function, "y")
+    objective.resolve([getattr(value, "shape", None) for value in values])
     return values
 
 
@@ -97,11 +107,11 @@ def _target_columns(objective: Objective, y: Any, function: str) -> list[Any]:
     values = _target_shapes(objective, y, function)
     made = []
     for k in objective.compared:
-        loss, symbol, value = objective.target(k, function), objective.outputs[k], values[k]
+        loss, symbol, value = objective.loss_of(k), objective.outputs[k], values[k]
         if value is None:
             raise ValueError(message(function, "y", f"hold targets for output {objective.names[k]}", "None"))
-        if loss is not None and loss.sparse:
-            made.append(loss.target(value, symbol, function, "y"))
+        if loss is not None:
+            made.append(loss.column(value, symbol, function, "y"))
         else:
             made.append(data.fits(value, symbol, function, "y"))
     return made
@@ -119,7 +129,9 @@ def _weight_columns(
         raise ValueError(
             message(function, "class_weight", "be None for a model of several outputs", "a dict")
         )
-    loss = objective.target(objective.compared[0], function)
+    loss = objective.loss_of(objective.compared[0])
+    if loss is not None and loss.sequences:
+        raise ValueError(message(function, "class_weight", f"be None with the loss {loss.name}", "a dict"))
     return [data.class_weights(targets[0], class_weight, loss is not None and loss.sparse)]
 
 
@@ -424,7 +436,7 @@ def on_batch(model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, 
         plan = objective.plan_testing()
     inputs = batch_inputs(model, x, plan, function)
     compared = objective.compared
-    values = data.columns(y, objective.names, function, "y")
+    values = _by_output(objective, y, function)
     targets = [objective.check_target(k, values[k], function) for k in compared]
     for target in targets:
         if len(target) != len(inputs[0]):

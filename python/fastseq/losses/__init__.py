@@ -8,6 +8,7 @@ from typing import Any
 from fastseq._arrays import describe, message
 from fastseq._names import known_as, snake
 from fastseq.losses.base import Loss
+from fastseq.losses.ctc import CTC, ctc
 from fastseq.losses.rows import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -22,6 +23,7 @@ from fastseq.losses.rows import (
 )
 
 __all__ = [
+    "CTC",
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
     "Loss",
@@ -30,6 +32,7 @@ __all__ = [
     "SparseCategoricalCrossentropy",
     "binary_crossentropy",
     "categorical_crossentropy",
+    "ctc",
     "get",
     "mean_absolute_error",
     "mean_squared_error",
@@ -38,7 +41,7 @@ __all__ = [
 
 _CLASSES: tuple[Callable[..., Loss], ...] = (
     CategoricalCrossentropy, SparseCategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError,
-    MeanAbsoluteError,
+    MeanAbsoluteError, CTC,
 )  # fmt: skip
 KNOWN: dict[str, Callable[..., Loss]] = {snake(c.__name__): c for c in _CLASSES}
 _ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
@@ -48,6 +51,7 @@ _FUNCTIONS: dict[Any, str] = {
     binary_crossentropy: "binary_crossentropy",
     mean_squared_error: "mean_squared_error",
     mean_absolute_error: "mean_absolute_error",
+    ctc: "ctc",
 }
 
 

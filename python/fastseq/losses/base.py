@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastseq._arrays import Array, describe, floating, integer, message, total
+from fastseq import data
+from fastseq._arrays import Array, column, describe, floating, integer, message, total
 from fastseq._names import snake
 
 __all__ = ["REDUCTIONS", "Loss", "row_weights", "widened"]
@@ -70,10 +71,13 @@ class Loss:
     Attributes:
         absorbs: The activation whose input it can take instead of its output ("softmax", "sigmoid").
         sparse: Whether targets are integer labels, one fewer axis than the prediction.
+        sequences: Whether a whole sequence has one loss, its targets being labels of another number
+            than its steps.
     """
 
     absorbs: str | None = None
     sparse = False
+    sequences = False
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size") -> None:
         reduction = "none" if reduction is None else reduction
@@ -82,6 +86,15 @@ class Loss:
             raise ValueError(message(type(self).__name__, "reduction", rule, describe(reduction)))
         self.name = name or snake(type(self).__name__)
         self.reduction = reduction
+
+    def absorbed(self, activation: str) -> str | None:
+        """Which activation the loss takes in where ``activation`` has made the predictions."""
+        return self.absorbs if activation == self.absorbs else None
+
+    def _compared(self, prediction: Array) -> tuple[int, ...]:
+        """The shape of the losses."""
+        shape: tuple[int, ...] = prediction.shape
+        return shape[:1] if self.sequences else shape[:-1]
 
     def rows(
         self, prediction: Array, target: Array, weights: float | Array, logits: bool, gradient: bool
@@ -108,7 +121,7 @@ class Loss:
             logits: Whether the activation this loss absorbs has been left to it.
             gradient: Whether the gradient is wanted.
         """
-        each = row_weights(prediction.shape[:-1], weights, mask, self.reduction, prediction.dtype)
+        each = row_weights(self._compared(prediction), weights, mask, self.reduction, prediction.dtype)
         losses, dprediction = self.rows(prediction, target, each, logits, gradient)
         return total(losses), dprediction
 
@@ -126,11 +139,24 @@ class Loss:
         prediction = floating(y_pred, self.name, "y_pred")
         target = self.target(y_true, prediction, self.name, "y_true")
         weights = None if sample_weight is None else floating(sample_weight, self.name, "sample_weight")
-        each = row_weights(prediction.shape[:-1], weights, None, self.reduction, prediction.dtype)
+        each = row_weights(self._compared(prediction), weights, None, self.reduction, prediction.dtype)
         losses, _ = self.rows(prediction, target, each, False, False)
         if self.reduction == "none":
             return losses
         return losses.dtype.type(total(losses))
+
+    def column(self, y_true: Any, prediction: Any, function: str, argument: str) -> Array:
+        """Targets as a dataset's column: in the type that came where the batches convert it.
+
+        Arguments are those of ``target``.
+        """
+        if self.sparse:
+            return self.target(y_true, prediction, function, argument)
+        return data.fits(column(y_true, function, argument), prediction, function, argument)
+
+    def for_metrics(self, prediction: Array, target: Array, mask: Array | None) -> tuple[Array, Array]:
+        """(targets, predictions) as metrics see them, of a loss whose own form of them is another."""
+        raise NotImplementedError
 
     def target(self, y_true: Any, prediction: Any, function: str, argument: str) -> Array:
         """Targets in the type and shape that ``rows`` takes.

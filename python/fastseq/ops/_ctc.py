@@ -27,16 +27,16 @@ def read_lengths(function: str, argument: str, lengths: Any, batch: int, full: i
     return given.astype(INT64, copy=False)
 
 
-def read_labels(function: str, labels: Any, lengths: Any) -> tuple[Array, Array]:
+def read_labels(function: str, labels: Any, lengths: Any, argument: str = "labels") -> tuple[Array, Array]:
     """Labels as (batch, longest), and their lengths; a list of sequences brings its own."""
     if lengths is None and isinstance(labels, (list, tuple)) and all(np.ndim(row) == 1 for row in labels):
         found = np.array([len(row) for row in labels], INT64)
         rows = np.zeros((len(labels), int(found.max(initial=0))), INT64)
         for n, row in enumerate(labels):
             if len(row):
-                rows[n, : len(row)] = integer(row, function, "labels")
+                rows[n, : len(row)] = integer(row, function, argument)
         return rows, found
-    rows = integer(labels, function, "labels", ndim=2).astype(INT64, copy=False)
+    rows = integer(labels, function, argument, ndim=2).astype(INT64, copy=False)
     return rows, read_lengths(function, "label_lengths", lengths, len(rows), rows.shape[1])
 
 
