@@ -507,3 +507,11 @@ def test_a_cut_softmax_is_not_computed_to_train():
     target = np.eye(6, dtype=np.float32)[np.zeros((2, 3), int)]
     plan = train_plan(model_of(x, y, "categorical_crossentropy", ["accuracy"]), target)
     assert forward_names(plan) == ["dense", "getitem"]
+
+
+def test_inputs_stay_integers_only_where_nothing_else_reads_them():
+    x = layers.Input((4,))
+    table = np.zeros((5, 3), np.float32)
+    assert Plan([x], [ops.embedding(x, table), ops.not_equal(x, 0)]).integer_inputs == [True]
+    assert Plan([x], [ops.embedding(x, table), x * 0.5]).integer_inputs == [False]
+    assert Plan([x], [x * 0.5]).integer_inputs == [False]
