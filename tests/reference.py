@@ -381,6 +381,30 @@ def sgd(value, gradient, velocity, *, learning_rate, momentum=0.0, nesterov=Fals
     return w + (momentum * m - learning_rate * g if nesterov else m), m
 
 
+def rmsprop(
+    value,
+    gradient,
+    square,
+    last,
+    mean,
+    *,
+    learning_rate=1e-3,
+    rho=0.9,
+    momentum=0.0,
+    epsilon=1e-7,
+    centered=False,
+    weight_decay=0.0,
+):
+    """(value, mean of squares, last step, mean of gradients) after a step."""
+    w, g, square, last, mean = (_f64(x) for x in (value, gradient, square, last, mean))
+    w = w - learning_rate * weight_decay * w
+    square = rho * square + (1 - rho) * g * g
+    mean = rho * mean + (1 - rho) * g
+    spread = square - mean**2 if centered else square
+    last = momentum * last + learning_rate * g / np.sqrt(spread + epsilon)
+    return w - last, square, last, mean
+
+
 def adam(
     value,
     gradient,

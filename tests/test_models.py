@@ -298,10 +298,10 @@ def small():
     return fastseq.Sequential([layers.Dense(2, input_shape=(3,), name="d")], name="m")
 
 
-def test_compile_without_an_optimizer_means_adam():
+def test_compile_without_an_optimizer_means_rmsprop():
     model = small()
     model.compile(loss="mse")
-    assert isinstance(model.optimizer, fastseq.optimizers.Adam)
+    assert isinstance(model.optimizer, fastseq.optimizers.RMSprop)
     assert model.optimizer.learning_rate == 0.001
     model.fit(rows(4, 3), rows(4, 2), verbose=0)
 
@@ -338,7 +338,7 @@ def test_a_compile_that_fails_leaves_the_one_before(loss, text):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        (("adamw", "mse"), ValueError, "optimizer must be one of adam, sgd, got 'adamw'"),
+        (("adamw", "mse"), ValueError, "optimizer must be one of adam, rmsprop, sgd, got 'adamw'"),
         ((3, "mse"), TypeError, "optimizer must be the name of an optimizer or an Optimizer, got 3"),
         (("sgd", "mean"), ValueError, f"loss must be one of {KNOWN_LOSSES}, got 'mean'"),
         (("sgd", ["mean"]), ValueError, f"loss must be one of {KNOWN_LOSSES}, got 'mean'"),

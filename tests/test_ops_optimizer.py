@@ -5,7 +5,7 @@ import pytest
 import reference
 
 from fastseq import _core, set_num_threads
-from fastseq.ops import ParameterTable, adam_step, sgd_step
+from fastseq.ops import ParameterTable, adam_step, rmsprop_step, sgd_step
 
 TOLERANCE = {np.float32: 3e-6, np.float64: 1e-13}
 CLIPS = [{}, {"clipnorm": 0.5}, {"clipvalue": 0.3}, {"global_clipnorm": 0.5}, {"clipnorm": 1e6}]
@@ -66,6 +66,56 @@ def test_sgd(isa, dtype, rule, clip):
             np.testing.assert_array_equal(array, gradient)
     for array, expected in zip(ours, values, strict=True):
         np.testing.assert_allclose(array, expected, rtol=5 * TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("clip", CLIPS, ids=str)
+@pytest.mark.parametrize("momentum", [None, 0.0, 0.9])
+@pytest.mark.parametrize("centered", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rmsprop(isa, dtype, centered, momentum, clip):
+    values, steps = parameters(np.random.default_rng(3), dtype)
+    ours, gradients = [v.copy() for v in values], [np.zeros_like(v) for v in values]
+    squares, momenta, means = ([np.zeros_like(w) for w in values] for _ in range(3))
+    table = ParameterTable(zip(ours, gradients, strict=True))
+    slots = [(np.zeros(w.shape),) * 3 for w in values]
+    options = {"learning_rate": 0.01, "rho": 0.8, "momentum": momentum or 0.0, "weight_decay": 0.1}
+    for raw in steps:
+        for array, gradient in zip(gradients, raw, strict=True):
+            array[...] = gradient
+        rmsprop_step(
+            table, squares, None if momentum is None else momenta, means if centered else None,
+            **options, **clip,
+        )  # fmt: skip
+        for k, gradient in enumerate(reference.clip_gradients(raw, **clip)):
+            values[k], *slots[k] = reference.rmsprop(
+                values[k], gradient, *slots[k], centered=centered, **options
+            )
+        assert not any(array.any() for array in gradients)
+    for k, expected in enumerate(values):
+        square, last, mean = slots[k]
+        pairs = [(ours[k], expected), (squares[k], square)]
+        pairs += [(momenta[k], last)] if momentum is not None else []
+        pairs += [(means[k], mean)] if centered else []
+        for array, twin in pairs:
+            # after one step from 0 the spread is a small difference: rounding weighs more there
+            np.testing.assert_allclose(array, twin, rtol=20 * TOLERANCE[dtype], atol=10 * TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"rho": 1.1}, "rho must be in [0, 1], got 1.1"),
+        ({"momentum": 0.5}, "momenta must be given where there is momentum, got None"),
+        ({"momentum": 1.5, "momenta": [np.zeros(2)]}, "momentum must be in [0, 1], got 1.5"),
+        ({"squares": []}, "squares must have one array for each of 1 parameters, got 0"),
+        ({"means": [np.zeros(3)]}, "means[0] must have the shape of its parameter, (2,), got (3,)"),
+    ],
+)
+def test_rmsprop_errors(options, text):
+    table = ParameterTable([(np.ones(2), np.ones(2))])
+    with pytest.raises(ValueError) as error:
+        rmsprop_step(table, **{"squares": [np.zeros(2)], **options})
+    assert str(error.value) == f"rmsprop_step: {text}"
 
 
 @pytest.mark.parametrize("clip", CLIPS, ids=str)

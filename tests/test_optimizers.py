@@ -22,6 +22,12 @@ def rows(*shape, seed=0):
         ("SGD", {"learning_rate": 0.3, "clipnorm": 0.05}),
         ("SGD", {"learning_rate": 0.3, "global_clipnorm": 0.05}),
         ("SGD", {"learning_rate": 0.3, "clipvalue": 0.02}),
+        ("RMSprop", {}),
+        ("RMSprop", {"learning_rate": 0.01, "rho": 0.5, "epsilon": 1e-3}),
+        ("RMSprop", {"learning_rate": 0.01, "momentum": 0.7}),
+        ("RMSprop", {"learning_rate": 0.01, "centered": True}),
+        ("RMSprop", {"learning_rate": 0.01, "centered": True, "momentum": 0.7, "weight_decay": 0.1}),
+        ("RMSprop", {"learning_rate": 0.01, "clipnorm": 0.05}),
         ("Adam", {}),
         ("Adam", {"learning_rate": 0.1, "beta_1": 0.5, "beta_2": 0.7, "epsilon": 1e-3}),
         ("Adam", {"learning_rate": 0.1, "weight_decay": 0.05}),
@@ -101,6 +107,9 @@ def test_configurations():
     made = optimizers.Adam(0.2, beta_1=0.8, clipnorm=1.0, weight_decay=0.1)
     again = optimizers.Adam(**made.get_config())
     assert again.get_config() == made.get_config()
+    made = optimizers.RMSprop(0.2, rho=0.8, momentum=0.1, centered=True, clipvalue=1.0)
+    assert optimizers.RMSprop(**made.get_config()).get_config() == made.get_config()
+    assert isinstance(optimizers.get("RMSprop"), optimizers.RMSprop)
     assert isinstance(optimizers.get("Adam"), optimizers.Adam)
     assert isinstance(optimizers.get(optimizers.SGD), optimizers.SGD)
 
@@ -111,7 +120,7 @@ def test_configurations():
         (
             lambda: optimizers.get("adamax"),
             ValueError,
-            "optimizers.get: identifier must be one of adam, sgd, got 'adamax'",
+            "optimizers.get: identifier must be one of adam, rmsprop, sgd, got 'adamax'",
         ),
         (
             lambda: optimizers.get(3),
@@ -122,6 +131,12 @@ def test_configurations():
         (lambda: optimizers.SGD("fast"), TypeError, "SGD: learning_rate must be a number, got 'fast'"),
         (lambda: optimizers.SGD(momentum=2), ValueError, "SGD: momentum must be in [0, 1], got 2.0"),
         (lambda: optimizers.Adam(beta_1=1.0), ValueError, "Adam: beta_1 must be in [0, 1), got 1.0"),
+        (lambda: optimizers.RMSprop(rho=1.5), ValueError, "RMSprop: rho must be in [0, 1], got 1.5"),
+        (
+            lambda: optimizers.RMSprop(momentum=-1),
+            ValueError,
+            "RMSprop: momentum must be in [0, 1], got -1.0",
+        ),
         (lambda: optimizers.Adam(amsgrad=True), ValueError, "Adam: amsgrad must be False, got True"),
         (lambda: optimizers.Adam(use_ema=True), ValueError, "Adam: use_ema must be False, got True"),
         (lambda: optimizers.Adam(clipnorm=0), ValueError, "Adam: clipnorm must be more than 0, got 0.0"),

@@ -49,6 +49,25 @@ void update(const UpdateCall<T>& call, std::ptrdiff_t begin, std::ptrdiff_t end)
         v.store_part(call.slot_2 + i, part);
       });
     }
+    case UpdateRule::rmsprop: {
+      const RmspropSettings<V> s = {call.rate, call.one_minus_beta_2, call.epsilon};
+      const V momentum(call.momentum), one_minus_rho = s.one_minus_rho;
+      return update_values(call, begin, end, [&](V g, V& w, auto i, auto part) {
+        V v = V::load_part(call.slot_1 + i, part), mean(T(0));
+        if (call.slot_3 != nullptr) {
+          mean = V::load_part(call.slot_3 + i, part);
+          mean = mean + (g - mean) * one_minus_rho;
+          mean.store_part(call.slot_3 + i, part);
+        }
+        V back = rmsprop_step(s, g, v, mean);
+        v.store_part(call.slot_1 + i, part);
+        if (call.slot_2 != nullptr) {
+          back = back + momentum * V::load_part(call.slot_2 + i, part);
+          back.store_part(call.slot_2 + i, part);
+        }
+        w = w - back;
+      });
+    }
   }
 }
 

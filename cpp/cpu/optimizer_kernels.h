@@ -5,15 +5,17 @@
 
 namespace fastseq {
 
-enum class UpdateRule : int { sgd, momentum, adam };
+enum class UpdateRule : int { sgd, momentum, adam, rmsprop };
 
 // What one step does to one variable. Gradients are scaled, then limited, then used, then cleared if asked.
 template <class T>
 struct UpdateCall {
   UpdateRule rule;
-  T *value, *gradient, *slot_1, *slot_2;  // slots as the rule needs: momentum; first and second moment
-  T rate;                                 // Adam: with the corrections for the first steps in it
-  T momentum, one_minus_beta_1, one_minus_beta_2, epsilon;
+  // Slots as the rule needs: momentum; first and second moment; or, of RMSprop, the mean of squares and,
+  // where wanted, momentum and the mean of gradients.
+  T *value, *gradient, *slot_1, *slot_2, *slot_3;
+  T rate;  // Adam: with the corrections for the first steps in it
+  T momentum, one_minus_beta_1, one_minus_beta_2, epsilon;  // RMSprop: 1 - rho for both
   bool nesterov;
   T scale, limit;  // 1 and infinity where nothing is clipped
   T decay;         // value loses this share of itself first

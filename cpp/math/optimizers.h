@@ -38,5 +38,19 @@ FASTSEQ_HD void adam_step(const AdamSettings<V>& s, V g, V& w, V& m, V& v) {
   w = w - m * s.rate / (sqrt(v) + s.epsilon);
 }
 
+template <class V>
+struct RmspropSettings {
+  V rate, one_minus_rho, epsilon;
+};
+
+// Tieleman & Hinton (2012), epsilon within the root as in Keras: what the step goes back by. v is the running
+// mean of squares; `mean` that of the gradients themselves (Graves, 2013, equation 40), or 0 where not
+// wanted.
+template <class V>
+FASTSEQ_HD V rmsprop_step(const RmspropSettings<V>& s, V g, V& v, V mean) {
+  v = v + (g * g - v) * s.one_minus_rho;
+  return g * s.rate / sqrt(v - mean * mean + s.epsilon);
+}
+
 }  // namespace FASTSEQ_TARGET
 }  // namespace fastseq

@@ -24,6 +24,7 @@ UpdateCall<T> update_call(const Segment& segment, const StepSettings& s, double 
   call.gradient = static_cast<T*>(segment.gradient);
   call.slot_1 = static_cast<T*>(segment.slot_1);
   call.slot_2 = static_cast<T*>(segment.slot_2);
+  call.slot_3 = static_cast<T*>(segment.slot_3);
   call.rate = static_cast<T>(s.rate);
   call.momentum = static_cast<T>(s.momentum);
   call.one_minus_beta_1 = static_cast<T>(1 - s.beta_1);

@@ -13,7 +13,7 @@ struct Segment {
   bool is_float64;
   std::int64_t count;
   bool decays;  // whether weight decay is for this one
-  void *value, *gradient, *slot_1, *slot_2;
+  void *value, *gradient, *slot_1, *slot_2, *slot_3;
 };
 
 struct StepSettings {

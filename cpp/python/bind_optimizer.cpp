@@ -32,9 +32,9 @@ class ParameterTable {
       with_float_type(function, value.c_str(), values_[k], [&](auto zero) {
         constexpr bool is_float64 = sizeof(zero) == sizeof(double);
         check_same_shape(function, gradient.c_str(), gradients_[k], value.c_str(), values_[k]);
-        segments_.push_back({is_float64, values_[k].size(), decays[k],
-                             data_of(function, value, values_[k], is_float64),
-                             data_of(function, gradient, gradients_[k], is_float64), nullptr, nullptr});
+        segments_.push_back(
+            {is_float64, values_[k].size(), decays[k], data_of(function, value, values_[k], is_float64),
+             data_of(function, gradient, gradients_[k], is_float64), nullptr, nullptr, nullptr});
       });
     }
   }
@@ -73,7 +73,7 @@ class ParameterTable {
   std::vector<Segment> segments_;
 };
 
-// What sgd_step and adam_step have in common.
+// What the steps have in common.
 struct Common {
   double learning_rate, weight_decay;
   std::optional<double> clipnorm, clipvalue, global_clipnorm;
@@ -141,6 +141,25 @@ void bind_adam_step(const ParameterTable& table, const py::object& m, const py::
   run(table, segments, settings);
 }
 
+void bind_rmsprop_step(const ParameterTable& table, const py::object& squares, const py::object& momenta,
+                       const py::object& means, double rho, double momentum, double epsilon,
+                       const Common& common) {
+  constexpr const char* function = "rmsprop_step";
+  StepSettings settings = settings_of(function, UpdateRule::rmsprop, common);
+  check_value(rho >= 0 && rho <= 1, function, "rho", "be in [0, 1]", rho);
+  check_value(momentum >= 0 && momentum <= 1, function, "momentum", "be in [0, 1]", momentum);
+  check_value(momentum == 0 || !momenta.is_none(), function, "momenta", "be given where there is momentum",
+              "None");
+  std::vector<Segment> segments = table.segments();
+  table.fill(function, "squares", squares, segments, &Segment::slot_1);
+  if (!momenta.is_none()) table.fill(function, "momenta", momenta, segments, &Segment::slot_2);
+  if (!means.is_none()) table.fill(function, "means", means, segments, &Segment::slot_3);
+  settings.beta_1 = settings.beta_2 = rho;
+  settings.momentum = momentum;
+  settings.epsilon = epsilon;
+  run(table, segments, settings);
+}
+
 }  // namespace
 
 void bind_optimizer(py::module_& m) {
@@ -171,6 +190,18 @@ void bind_optimizer(py::module_& m) {
       },
       py::arg("table"), py::arg("m"), py::arg("v"), py::arg("step"), py::arg("learning_rate"),
       py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"), py::arg("weight_decay"), py::arg("clipnorm"),
+      py::arg("clipvalue"), py::arg("global_clipnorm"), py::arg("clear_gradients"));
+  m.def(
+      "rmsprop_step",
+      [](const ParameterTable& table, const py::object& squares, const py::object& momenta,
+         const py::object& means, double learning_rate, double rho, double momentum, double epsilon,
+         double weight_decay, Limit clipnorm, Limit clipvalue, Limit global_clipnorm, bool clear_gradients) {
+        bind_rmsprop_step(
+            table, squares, momenta, means, rho, momentum, epsilon,
+            {learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, clear_gradients});
+      },
+      py::arg("table"), py::arg("squares"), py::arg("momenta"), py::arg("means"), py::arg("learning_rate"),
+      py::arg("rho"), py::arg("momentum"), py::arg("epsilon"), py::arg("weight_decay"), py::arg("clipnorm"),
       py::arg("clipvalue"), py::arg("global_clipnorm"), py::arg("clear_gradients"));
 }
 

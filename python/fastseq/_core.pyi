@@ -120,6 +120,21 @@ def adam_step(
     global_clipnorm: float | None,
     clear_gradients: bool,
 ) -> None: ...
+def rmsprop_step(
+    table: ParameterTable,
+    squares: Sequence[Array],
+    momenta: Sequence[Array] | None,
+    means: Sequence[Array] | None,
+    learning_rate: float,
+    rho: float,
+    momentum: float,
+    epsilon: float,
+    weight_decay: float,
+    clipnorm: float | None,
+    clipvalue: float | None,
+    global_clipnorm: float | None,
+    clear_gradients: bool,
+) -> None: ...
 
 # bind_rnn.cpp
 class RnnSaved:

@@ -174,7 +174,7 @@ class Model(Layer):
 
     def compile(
         self,
-        optimizer: Any = "adam",
+        optimizer: Any = "rmsprop",
         loss: Any = None,
         metrics: Any = None,
         loss_weights: Any = None,
@@ -187,8 +187,7 @@ class Model(Layer):
         """Says what training is to minimise, how, and what to report.
 
         Args:
-            optimizer: A name or an Optimizer. Keras's default is "rmsprop", which is not here yet; Adam,
-                RMSprop with a mean of gradients, stands in for it at the same learning rate.
+            optimizer: A name or an Optimizer.
             loss: A name or a Loss; for several outputs a list or a dict by output's name.
             metrics: Names, Metrics or functions of (y_true, y_pred); for several outputs a dict or a
                 list of lists. "accuracy" means the binary, categorical or sparse one, by the shapes.

@@ -12,7 +12,7 @@ from fastseq import ops
 from fastseq._arrays import Array, describe, message, number
 from fastseq._names import known_as
 
-__all__ = ["SGD", "Adam", "Optimizer", "get"]
+__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
 
 # Arguments of Keras's optimizers that must keep their default here.
 _ONLY_DEFAULT = {
@@ -234,7 +234,59 @@ class Adam(Optimizer):
         return {**config, "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
 
 
-KNOWN: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "sgd": SGD}
+class RMSprop(Optimizer):
+    """Gradients divided by the root of a running mean of their squares.
+
+    Args:
+        learning_rate: A number, or a function of the number of steps taken.
+        rho: Decay of the running means, in [0, 1].
+        momentum: In [0, 1]: how much of the last step is repeated.
+        epsilon: Added to the mean of squares, within the root.
+        centered: Whether the square of the gradients' running mean is taken off the mean of squares.
+        options: As for ``Optimizer``.
+    Source:
+        Tieleman & Hinton (2012), lecture 6.5; ``centered``: Graves (2013),
+        https://arxiv.org/abs/1308.0850.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        centered: bool = False,
+        **options: Any,
+    ) -> None:
+        self.rho = number(rho, "RMSprop", "rho", low=0, high=1)
+        self.momentum = number(momentum, "RMSprop", "momentum", low=0, high=1)
+        self.epsilon = number(epsilon, "RMSprop", "epsilon", low=0)
+        self.centered = bool(centered)
+        super().__init__(learning_rate, **options)
+        self.slots = ("velocity",)
+        self.slots += ("momentum",) if self.momentum else ()
+        self.slots += ("average_gradient",) if self.centered else ()
+
+    def _update(self, rate: float) -> None:
+        state = dict(zip(self.slots, self._state, strict=True))
+        ops.rmsprop_step(
+            self._table,
+            state["velocity"],
+            state.get("momentum"),
+            state.get("average_gradient"),
+            learning_rate=rate,
+            rho=self.rho,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            **self._limits(),
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("rho", "momentum", "epsilon", "centered")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+KNOWN: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
 
 
 def get(identifier: Any, function: str = "optimizers.get", argument: str = "identifier") -> Optimizer:

@@ -9,7 +9,7 @@ import numpy as np
 from fastseq import _core
 from fastseq._arrays import Array, describe, message
 
-__all__ = ["ParameterTable", "adam_step", "sgd_step"]
+__all__ = ["ParameterTable", "adam_step", "rmsprop_step", "sgd_step"]
 
 
 class ParameterTable:
@@ -140,6 +140,60 @@ def adam_step(
         learning_rate,
         beta_1,
         beta_2,
+        epsilon,
+        weight_decay,
+        clipnorm,
+        clipvalue,
+        global_clipnorm,
+        clear_gradients,
+    )
+
+
+def rmsprop_step(
+    table: ParameterTable,
+    squares: Sequence[Array],
+    momenta: Sequence[Array] | None = None,
+    means: Sequence[Array] | None = None,
+    *,
+    learning_rate: float = 0.001,
+    rho: float = 0.9,
+    momentum: float = 0.0,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+    clipnorm: float | None = None,
+    clipvalue: float | None = None,
+    global_clipnorm: float | None = None,
+    clear_gradients: bool = True,
+) -> None:
+    """One step of RMSprop, all parameters in one call.
+
+    Args:
+        table: The parameters, changed in place.
+        squares: Running means of the squared gradients: one array like each parameter, changed in place.
+        momenta: What the last step went by, likewise; None only without momentum.
+        means: Running means of the gradients, likewise; their squares are taken off ``squares`` within
+            the root. None for RMSprop without them.
+        learning_rate: How far a step goes.
+        rho: Decay of the running means, in [0, 1].
+        momentum: How much of the last step is repeated, in [0, 1].
+        epsilon: Added to the mean of squares, within the root, as in Keras.
+
+        All else as in ``sgd_step``.
+    Raises:
+        TypeError: An array of another dtype or layout.
+        ValueError: Shapes disagree, or a setting is out of range.
+    Source:
+        Tieleman & Hinton (2012), lecture 6.5; with ``means`` Graves (2013),
+        https://arxiv.org/abs/1308.0850, equations 38 to 41.
+    """
+    _core.rmsprop_step(
+        table._table,
+        squares,
+        momenta,
+        means,
+        learning_rate,
+        rho,
+        momentum,
         epsilon,
         weight_decay,
         clipnorm,
