@@ -12,6 +12,7 @@ void bind_dense(pybind11::module_& m);
 void bind_gather(pybind11::module_& m);
 void bind_info(pybind11::module_& m);
 void bind_loss(pybind11::module_& m);
+void bind_ngram(pybind11::module_& m);
 void bind_optimizer(pybind11::module_& m);
 void bind_rnn(pybind11::module_& m);
 void bind_probe(pybind11::module_& m);

@@ -24,6 +24,7 @@ PYBIND11_MODULE(_core, m) {
   fastseq::bind_gather(m);
   fastseq::bind_info(m);
   fastseq::bind_loss(m);
+  fastseq::bind_ngram(m);
   fastseq::bind_optimizer(m);
   fastseq::bind_rnn(m);
   fastseq::bind_probe(m);

@@ -18,6 +18,7 @@ from fastseq.ops.ctc import *  # noqa: F403
 from fastseq.ops.dense import *  # noqa: F403
 from fastseq.ops.gather import *  # noqa: F403
 from fastseq.ops.loss import *  # noqa: F403
+from fastseq.ops.ngram import *  # noqa: F403
 from fastseq.ops.optimizer import *  # noqa: F403
 from fastseq.ops.rnn import *  # noqa: F403
 from fastseq.ops.symbolic import *  # noqa: F403
