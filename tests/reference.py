@@ -425,3 +425,21 @@ def adam(
     v = v + (g * g - v) * (1 - beta_2)
     alpha = learning_rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
     return w - m * alpha / (np.sqrt(v) + epsilon), m, v
+
+
+# -------------------------------------------------------------------------------- n-gram models
+
+
+def ngram_log10(table, order, history, word):
+    """log10 P(word | history) as ARPA defines it; table: {n-gram: (log10 p, log10 back-off)}."""
+    known = [w if (w,) in table else "<unk>" for w in [*history, word]]
+    context = tuple(known[:-1])[max(len(history) - (order - 1), 0) :]
+    return _backed_off(table, context, known[-1])
+
+
+def _backed_off(table, context, word):
+    if (*context, word) in table:
+        return table[(*context, word)][0]
+    if not context:
+        return -100.0  # no <unk>
+    return table.get(context, (None, 0.0))[1] + _backed_off(table, context[1:], word)

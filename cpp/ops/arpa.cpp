@@ -90,6 +90,12 @@ std::int64_t take_whole(std::string_view& text) {
   return size == 0 ? -1 : value;
 }
 
+double power_of_ten(int exponent) {
+  constexpr double exact[] = {1,    1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                              1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  return exponent <= 22 ? exact[exponent] : std::pow(10.0, std::min(exponent, 300));
+}
+
 // A decimal number: strtod would ask the locale what a decimal point is, and from_chars of floating-point
 // numbers is not everywhere yet. Right to a rounding or two in double, of which single precision is kept.
 bool parse_number(std::string_view text, double& value) {
@@ -129,9 +135,8 @@ bool parse_number(std::string_view text, double& value) {
     exponent += down ? -given : given;
   }
   const auto whole = static_cast<double>(digits);
-  // 1e-300 is far below what single precision holds: 10^300 need not overflow.
-  const double scaled = exponent < 0 ? whole / std::pow(10.0, std::min(-exponent, 300))
-                                     : whole * std::pow(10.0, std::min(exponent, 300));
+  // Beyond 10^300 either way single precision has long ended.
+  const double scaled = exponent < 0 ? whole / power_of_ten(-exponent) : whole * power_of_ten(exponent);
   value = negative ? -scaled : scaled;
   return true;
 }

@@ -89,15 +89,17 @@ double Ngram::step(State from, std::int32_t word, State& to) const {
   double log10_p = 0;
   const bool known = word >= 0 && word < vocabulary_.size();
   State reached = -1;
-  for (State context = from; context > 0; context = contexts_[static_cast<std::size_t>(context)].fallback) {
-    if (const Entry* entry = known ? find(context, word) : nullptr) {
+  for (State context = from; context > 0;) {
+    const Context& at = contexts_[static_cast<std::size_t>(context)];
+    if (const Entry* entry = known && at.is_extended() ? find(context, word) : nullptr) {
       if (reached < 0) reached = entry->to;
       if (entry->log10_p != absent) {
         to = reached;
         return ln_10 * (log10_p + static_cast<double>(entry->log10_p));
       }
     }
-    log10_p += static_cast<double>(contexts_[static_cast<std::size_t>(context)].backoff);
+    log10_p += static_cast<double>(at.backoff);
+    context = at.suffix();
   }
   if (!known) {
     to = 0;
@@ -178,9 +180,14 @@ NgramBuilder::State NgramBuilder::prefix(State from, std::int32_t word) {
 }
 
 bool NgramBuilder::add(const std::int32_t* words, std::int32_t n, float log10_p, float log10_backoff) {
-  State from = 0;
-  for (std::int32_t k = 0; k + 1 < n; ++k) from = prefix(from, words[k]);
-  const std::int32_t word = words[n - 1];
+  const std::int32_t* const last = words + n - 1;
+  if (!std::equal(words, last, prefix_.begin(), prefix_.end())) {
+    prefix_.assign(words, last);
+    prefix_context_ = 0;
+    for (const std::int32_t each : prefix_) prefix_context_ = prefix(prefix_context_, each);
+  }
+  const State from = prefix_context_;
+  const std::int32_t word = *last;
   if (model_.find(from, word)) return false;
   extended_[static_cast<std::size_t>(from)] = true;
   const State context = n < model_.order() ? new_context(from, word, log10_backoff) : -1;
@@ -191,10 +198,10 @@ bool NgramBuilder::add(const std::int32_t* words, std::int32_t n, float log10_p,
   return true;
 }
 
-// The longest context that `word` after `from` ends with, itself left out. Needs the fallbacks of shorter
+// The longest context that `word` after `from` ends with, itself left out. Needs the suffixes of shorter
 // ones.
 NgramBuilder::State NgramBuilder::suffix(State from, std::int32_t word) const {
-  while ((from = model_.contexts_[static_cast<std::size_t>(from)].fallback) > 0)
+  while ((from = model_.contexts_[static_cast<std::size_t>(from)].suffix()) > 0)
     if (const Entry* entry = model_.find(from, word)) return entry->to;
   return word + 1;
 }
@@ -221,16 +228,19 @@ Ngram NgramBuilder::build() && {
     if (context == 0) continue;
     const auto i = static_cast<std::size_t>(context);
     const Key key = keys_[i];
-    contexts[i].fallback = key.from == 0 ? 0 : suffix(key.from, key.word);
+    contexts[i].packed = key.from == 0 ? 0 : suffix(key.from, key.word);
     const bool matters = extended_[i] || contexts[i].backoff != 0;
-    state[i] = matters ? context : state[static_cast<std::size_t>(contexts[i].fallback)];
+    state[i] = matters ? context : state[static_cast<std::size_t>(contexts[i].suffix())];
   }
   const auto to_state = [&](State& context) { context = state[static_cast<std::size_t>(context)]; };
   for (Entry& entry : model_.entries_)
     if (entry.from >= 0 && entry.to < 0) entry.to = suffix(entry.from, entry.word);
   for (Entry& entry : model_.entries_)
     if (entry.from >= 0) to_state(entry.to);
-  for (Ngram::Context& context : contexts) to_state(context.fallback);
+  for (std::size_t i = 0; i < contexts.size(); ++i) {
+    to_state(contexts[i].packed);
+    if (!extended_[i]) contexts[i].packed = ~contexts[i].packed;
+  }
   for (Ngram::Unigram& unigram : model_.unigrams_) to_state(unigram.to);
 
   const std::int32_t begin = vocabulary().find("<s>");

@@ -56,9 +56,12 @@ class Ngram {
  private:
   friend class NgramBuilder;
 
-  struct Context {   // 0 is the empty one, 1 to V are the words, longer ones follow
-    float backoff;   // log10
-    State fallback;  // the state of its suffix
+  struct Context {        // 0 is the empty one, 1 to V are the words, longer ones follow
+    float backoff;        // log10
+    std::int32_t packed;  // the state of its suffix, its bits turned over where no word is known after it
+
+    bool is_extended() const { return packed >= 0; }
+    State suffix() const { return packed < 0 ? ~packed : packed; }
   };
   struct Unigram {
     float log10_p;
@@ -114,10 +117,12 @@ class NgramBuilder {
   State suffix(State from, std::int32_t word) const;
   std::vector<State> by_length() const;
 
-  Ngram model_;                 // until build(): `to` is the context itself, -1 for n-grams of N words
-  std::vector<Key> keys_;       // of every context: the one it extends, and by which word
-  std::vector<bool> extended_;  // contexts with a word after them
-  std::size_t used_ = 0;        // entries
+  Ngram model_;                       // until build(): `to` is the context itself, -1 for n-grams of N words
+  std::vector<Key> keys_;             // of every context: the one it extends, and by which word
+  std::vector<bool> extended_;        // contexts with a word after them
+  std::vector<std::int32_t> prefix_;  // of the n-gram before: in most files many that follow share it
+  State prefix_context_ = 0;
+  std::size_t used_ = 0;  // entries
 };
 
 }  // namespace fastseq
