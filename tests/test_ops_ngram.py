@@ -264,6 +264,76 @@ def test_many_threads_ask_one_model():
     assert found == [alone] * 4
 
 
+# --- training -------------------------------------------------------------------------------------------
+
+
+def table_of(path):
+    """(table, order) of an ARPA file that train wrote, in float64."""
+    table, order = {}, 0
+    for line in path.read_text().splitlines():
+        if line.endswith("-grams:"):
+            order = int(line[1])
+        elif order and "\t" in line:
+            p, words, *backoff = line.split("\t")
+            table[tuple(words.split(" "))] = (float(p), float(backoff[0]) if backoff else 0.0)
+    return table, order
+
+
+def test_training_by_hand(tmp_path):
+    model = NgramModel.train(["a b", ["a"]], 2, path=tmp_path / "m.arpa")
+    assert repr(model) == "NgramModel(order=2, counts=(5, 4))"
+    a, b, end = 2.75 / 8, 1.75 / 8, 2.75 / 8  # 5 words of 3 kinds; a quarter each for a, b, </s>, <unk>
+    bigrams = (2 + a) / 3, (1 + 2 * b) / 4, (1 + end) / 2  # a after <s>, b after a, </s> after b
+    assert model.score("a b") == pytest.approx(sum(map(math.log, bigrams)), rel=1e-7)
+    assert model.score("b", eos=False) == pytest.approx(math.log(b / 3), rel=1e-7)
+    assert model.score("c", eos=False) == pytest.approx(math.log(0.75 / 8 / 3), rel=1e-7)
+    assert NgramModel(tmp_path / "m.arpa").score("a b c") == model.score("a b c")
+    assert NgramModel.train([[]]).counts == (3, 1)  # no longer n-grams than <s> </s>
+
+
+@settings(deadline=None, max_examples=60)
+@given(seed=st.integers(0, 10**9), order=st.integers(1, 5), size=st.integers(1, 6))
+def test_trained_probabilities_sum_to_one(tmp_path_factory, seed, order, size):
+    rng = random.Random(seed)
+    names = "abcdef"[:size]
+    sentences = [rng.choices(names, k=rng.randint(0, 8)) for _ in range(rng.randint(1, 12))]
+    path = tmp_path_factory.mktemp("trained") / "m.arpa"
+    model = NgramModel.train(sentences, order, path=path)
+    table, longest = table_of(path)
+    assert model.counts == tuple(sum(len(g) == n for g in table) for n in range(1, longest + 1))
+    assert longest == min(order, max(map(len, sentences)) + 2)
+    words = [w for (w, *rest) in table if not rest and w != "<s>"]
+    for history in [[], ["<s>"], *(g for g in table if len(g) < longest), rng.choices(names, k=6)]:
+        total = sum(10 ** reference.ngram_log10(table, longest, list(history), word) for word in words)
+        assert total == pytest.approx(1, abs=1e-12)
+    for sentence in sentences:
+        assert model.score(sentence) == pytest.approx(score_of(table, longest, sentence), rel=1e-6)
+
+
+def test_training_refuses():
+    cases = [
+        (
+            lambda: NgramModel.train([]),
+            ValueError,
+            "NgramModel.train: sentences must hold a sentence, got none",
+        ),
+        (
+            lambda: NgramModel.train("a b"),
+            TypeError,
+            "NgramModel.train: sentences must be a list of sentences, got 'a b'",
+        ),
+        (lambda: NgramModel.train([["a", 3]]), TypeError, "NgramModel.train: words must be strings, got int"),
+        (lambda: NgramModel.train(["a"], 0), ValueError, "NgramModel.train: order must be in [1, 64], got 0"),
+    ]
+    for word in (" ", "", "</s>", "<s>", "a\tb", "\ud800"):
+        got = f"NgramModel.train: words must be words that ARPA can hold, no ends, no blanks, got {word!r}"
+        cases.append((lambda word=word: NgramModel.train([["a", word]]), ValueError, got))
+    for call, kind, text in cases:
+        with pytest.raises(kind) as error:
+            call()
+        assert str(error.value) == text
+
+
 # --- errors ---------------------------------------------------------------------------------------------
 
 
