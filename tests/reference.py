@@ -357,6 +357,19 @@ def binary_matches(output, target, threshold=0.5):
     return ((np.asarray(output) > threshold) == np.asarray(target)).mean(-1)
 
 
+# ---------------------------------------------------------------------------------- edits
+
+
+def edit_distance(reference, hypothesis):
+    """The fewest insertions, deletions and substitutions that make one sequence the other."""
+    row = list(range(len(hypothesis) + 1))  # from nothing of the reference to each beginning of the other
+    for i, wanted in enumerate(reference, 1):
+        above, row = row, [i]
+        for j, found in enumerate(hypothesis, 1):
+            row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (wanted != found)))
+    return row[-1]
+
+
 # -------------------------------------------------------------------------------------- optimizers
 
 

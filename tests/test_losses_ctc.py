@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import fastseq
-from fastseq import layers, losses, ops
+from fastseq import layers, losses, metrics, ops
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(6, 9, 3)).astype(np.float32)
@@ -306,7 +306,29 @@ def test_metrics_see_labels_and_steps_that_count():
     assert np.array_equal(labels, PADDED)
     valid = (np.arange(9) >= 1) & (np.arange(9) < 1 + LENGTHS.clip(0, 8)[:, None])
     np.testing.assert_allclose(prediction[valid], softmax(LOGITS)[valid], rtol=1e-5)
-    assert (prediction[~valid] == np.eye(5)[0]).all()
+    for n, row in enumerate(valid):
+        last = row.nonzero()[0].max(initial=0)
+        assert (prediction[n, :1] == np.eye(5)[0]).all()
+        assert (prediction[n, last + 1 :] == (prediction[n, last] if row.any() else np.eye(5)[0])).all()
+
+
+@pytest.mark.parametrize("skip", [0, 2])
+def test_error_rates_read_what_ctc_spells(skip):
+    """A mask with holes, lengths and skipped steps: the rates of the steps that count, by themselves."""
+    mask = RNG.random((6, 9)) < 0.7
+    x = np.where(mask[:, :, None], X, np.float32(99))
+    model = model_of(
+        losses.CTC(skip_steps=skip, infeasible="zero"), mask=True, metrics=["cer", "exact_match"]
+    )
+    lengths = LENGTHS.clip(0, 9 - skip)
+    logs = model.evaluate(x, {"labels": LABELS, "logit_lengths": lengths}, verbose=0, return_dict=True)
+    read = []
+    for n in range(6):
+        path = [LOGITS[n, t].argmax() for t in range(skip, skip + lengths[n]) if mask[n, t]]
+        read.append([c for i, c in enumerate(path) if c and (i == 0 or c != path[i - 1])])
+    assert logs["cer"] == pytest.approx(metrics.character_error_rate(LABELS, read))
+    assert logs["exact_match"] == metrics.exact_match(LABELS, read)
+    assert 0 < logs["exact_match"] < 1
 
 
 # --- errors ---------------------------------------------------------------------------------------

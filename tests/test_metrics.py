@@ -101,8 +101,9 @@ def test_errors():
         metrics.get("precision")
     assert str(error.value) == (
         "metrics.get: identifier must be one of accuracy, binary_accuracy, binary_crossentropy, "
-        "categorical_accuracy, categorical_crossentropy, mean, mean_absolute_error, mean_squared_error, "
-        "sparse_categorical_accuracy, sparse_categorical_crossentropy, got 'precision'"
+        "categorical_accuracy, categorical_crossentropy, character_error_rate, edit_distance, exact_match, "
+        "mean, mean_absolute_error, mean_squared_error, sparse_categorical_accuracy, "
+        "sparse_categorical_crossentropy, word_error_rate, got 'precision'"
     )
     with pytest.raises(TypeError) as error:
         metrics.get(3)

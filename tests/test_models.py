@@ -311,8 +311,9 @@ KNOWN_LOSSES = (
     "sparse_categorical_crossentropy"
 )
 KNOWN_METRICS = (
-    "accuracy, binary_accuracy, binary_crossentropy, categorical_accuracy, categorical_crossentropy, mean, "
-    "mean_absolute_error, mean_squared_error, sparse_categorical_accuracy, sparse_categorical_crossentropy"
+    "accuracy, binary_accuracy, binary_crossentropy, categorical_accuracy, categorical_crossentropy, "
+    "character_error_rate, edit_distance, exact_match, mean, mean_absolute_error, mean_squared_error, "
+    "sparse_categorical_accuracy, sparse_categorical_crossentropy, word_error_rate"
 )
 
 

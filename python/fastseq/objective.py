@@ -175,7 +175,9 @@ class Objective:
                 metric = metrics.get(metrics.by_shapes(word, known, shape))
                 metric.name = identifier
                 return metric
-        return metrics.get(identifier, "compile", "metrics")
+        metric = metrics.get(identifier, "compile", "metrics")
+        metric.follow(loss)
+        return metric
 
     def _name_metrics(self) -> list[tuple[str, Metric]]:
         """(key in the logs, metric), names made unique as Keras makes them."""

@@ -5,6 +5,7 @@ A row is everything but the last axis: a sample, or a step of a sample.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,14 @@ class Loss:
         sparse: Whether targets are integer labels, one fewer axis than the prediction.
         sequences: Whether a whole sequence has one loss, its targets being labels of another number
             than its steps.
+        spelling: How predictions spell labels where it is not one per step: options of the metrics of
+            sequences (decode, blank, skip_steps, padding).
     """
 
     absorbs: str | None = None
     sparse = False
     sequences = False
+    spelling: Mapping[str, Any] | None = None
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size") -> None:
         reduction = "none" if reduction is None else reduction

@@ -77,6 +77,7 @@ class CTC(Loss):
         self.from_logits = None if from_logits is None else bool(from_logits)
         self.padding = None if padding is None else number(padding, "CTC", "padding", whole=True)
         self.infeasible = infeasible
+        self.spelling = {"decode": "ctc", "blank": self.blank, "padding": -1}  # of what for_metrics gives
 
     def absorbed(self, activation: str) -> str | None:
         """See ``Loss``.
@@ -213,12 +214,15 @@ class CTC(Loss):
         return np.asarray(valid if mask is None else valid & mask)
 
     def for_metrics(self, prediction: Array, target: Array, mask: Array | None) -> tuple[Array, Array]:
-        """Labels, -1 after the last, and predictions in which steps that do not count are blanks."""
+        """Labels, -1 after the last, and predictions in which a step that does not count spells nothing:
+        it repeats the one before, or is a blank where there is none."""
         valid = self._valid(prediction, target, mask)
         if not valid.all():
+            last = np.maximum.accumulate(np.where(valid, np.arange(valid.shape[1]), -1), axis=1)[:, :, None]
             nothing = np.zeros(prediction.shape[-1], prediction.dtype)
             nothing[self.blank] = 1
-            prediction = np.where(valid[:, :, None], prediction, nothing)
+            repeated = np.take_along_axis(prediction, np.maximum(last, 0), axis=1)
+            prediction = np.where(last < 0, nothing, repeated)
         return target[:, 2:], prediction
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 from fastseq import losses
 from fastseq._arrays import describe, message
 from fastseq._names import known_as, snake
 from fastseq.metrics.base import Mean, Metric
+from fastseq.metrics.edits import (
+    character_error_rate,
+    edit_distance,
+    exact_match,
+    mean_edit_distance,
+    word_error_rate,
+)
 from fastseq.metrics.pointwise import (
     Accuracy,
     BinaryAccuracy,
@@ -24,6 +32,7 @@ from fastseq.metrics.pointwise import (
     sparse_categorical_accuracy,
     unreduced,
 )
+from fastseq.metrics.sequences import CharacterErrorRate, EditDistance, ExactMatch, WordErrorRate
 
 __all__ = [
     "Accuracy",
@@ -31,6 +40,9 @@ __all__ = [
     "BinaryCrossentropy",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "CharacterErrorRate",
+    "EditDistance",
+    "ExactMatch",
     "Mean",
     "MeanAbsoluteError",
     "MeanMetricWrapper",
@@ -38,19 +50,39 @@ __all__ = [
     "Metric",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
+    "WordErrorRate",
     "binary_accuracy",
     "categorical_accuracy",
+    "character_error_rate",
+    "edit_distance",
+    "exact_match",
     "get",
     "is_accuracy",
+    "mean_edit_distance",
     "sparse_categorical_accuracy",
+    "word_error_rate",
 ]
 
 _CLASSES: tuple[type[Metric], ...] = (
-    Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy, Mean,
-    MeanAbsoluteError, MeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy,
+    Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy,
+    CharacterErrorRate, EditDistance, ExactMatch, Mean, MeanAbsoluteError, MeanSquaredError,
+    SparseCategoricalAccuracy, SparseCategoricalCrossentropy, WordErrorRate,
 )  # fmt: skip
 KNOWN: dict[str, type[Metric]] = {snake(c.__name__): c for c in _CLASSES}
-_ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
+_ALIASES = {
+    "mse": "mean_squared_error",
+    "mae": "mean_absolute_error",
+    "cer": "character_error_rate",
+    "wer": "word_error_rate",
+}
+# Functions of whole sequences: a model's outputs are not those, the metric of the name reads them first.
+_FUNCTIONS: dict[Any, type[Metric]] = {
+    character_error_rate: CharacterErrorRate,
+    edit_distance: EditDistance,
+    exact_match: ExactMatch,
+    mean_edit_distance: EditDistance,
+    word_error_rate: WordErrorRate,
+}
 
 
 def is_accuracy(identifier: Any) -> bool:
@@ -102,6 +134,8 @@ def get(identifier: Any, function: str = "metrics.get", argument: str = "identif
             rule = "name what compares one row with another"
             raise ValueError(message(function, argument, rule, f"the loss {identifier.name}"))
         return MeanMetricWrapper(unreduced(identifier), identifier.name)
+    if isinstance(identifier, Hashable) and identifier in _FUNCTIONS:
+        return _FUNCTIONS[identifier]()
     if callable(identifier):
         return MeanMetricWrapper(identifier)
     rule = "be the name of a metric, a Metric or a function"

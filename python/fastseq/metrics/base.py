@@ -8,7 +8,7 @@ import numpy as np
 
 from fastseq._arrays import Array, total
 from fastseq._names import snake
-from fastseq.losses.base import widened
+from fastseq.losses.base import Loss, widened
 
 __all__ = ["Mean", "Metric"]
 
@@ -39,6 +39,9 @@ class Metric:
     def reset_state(self) -> None:
         """Forgets what was counted."""
         raise NotImplementedError
+
+    def follow(self, loss: Loss | None) -> None:
+        """Told once by a model which loss its output has; most metrics need not know."""
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """Counts one batch and returns the value so far."""
