@@ -88,6 +88,8 @@ def test_empty_references():
     assert metrics.character_error_rate(["", "abcd"], ["ab", "abcd"]) == 0.5
     assert metrics.character_error_rate([""], [""]) == 0.0
     assert metrics.mean_edit_distance([[], [1, 2]], [[1, 1, 1], [1]], normalize=True) == (3 + 1 / 2) / 2
+    assert metrics.exact_match([["a"], []], [[], []]) == 0.5
+    assert metrics.exact_match(["a", ""], [[], []]) == 0.5
     for function in (metrics.character_error_rate, metrics.word_error_rate, metrics.exact_match,
                      metrics.mean_edit_distance):  # fmt: skip
         assert function([], []) == 0.0
@@ -101,6 +103,9 @@ def test_labels_in_arrays():
     assert metrics.character_error_rate(padded.astype(float), [[1, 3], [2]]) == 1 / 4
     assert metrics.character_error_rate([np.array([1, 2, -1])], [(1, 2)]) == 0.0
     assert metrics.exact_match(np.zeros((0, 3), int), []) == 0.0
+    assert metrics.exact_match(np.zeros((2, 0), int), [[], [1]]) == 0.5
+    assert metrics.word_error_rate([[32, 9, 32]], [[32, 9]]) == 1 / 3  # numbers, not white space
+    assert metrics.edit_distance([0xD83D, 0xDE00], [0x1F600]) == 2  # nor halves of a character
 
 
 @pytest.mark.parametrize(
@@ -115,7 +120,15 @@ def test_labels_in_arrays():
         (lambda: metrics.character_error_rate(3, ["a"]), TypeError,
          "character_error_rate: references must be a list of strings or of label sequences, got 3"),
         (lambda: metrics.character_error_rate([1, 2], [1, 2]), TypeError,
-         "character_error_rate: references must be strings, lists of words or rows of labels, got 1"),
+         "character_error_rate: references must be all strings, all lists of words or all rows of labels, "
+         "got 1 among them"),
+        (lambda: metrics.character_error_rate(["a", [1]], [[1], [1]]), TypeError,
+         "character_error_rate: references must be all strings, all lists of words or all rows of labels, "
+         "got 'a' among them"),
+        (lambda: metrics.exact_match([[1, "a"]], [[1]]), TypeError,
+         "exact_match: references must be an array of real numbers, got <U21 array of shape (2,)"),
+        (lambda: metrics.edit_distance([1], [1114112]), ValueError,
+         "edit_distance: hypothesis must hold labels below 1114112, got 1114112"),
         (lambda: metrics.mean_edit_distance([[1.5]], [[1]]), ValueError,
          "mean_edit_distance: references must be whole numbers, got 1.5"),
         (lambda: metrics.mean_edit_distance(np.zeros(3), np.zeros(3)), ValueError,
@@ -397,6 +410,17 @@ def test_in_compile(sparse, masked):
     edits = [reference.edit_distance(*pair) for pair in zip(references, hypotheses, strict=True)]
     counted = weights[there > 0]
     assert logs["weighted_edit_distance"] == pytest.approx(edits @ counted / counted.sum(), rel=1e-5)
+
+
+def test_logits_serve():
+    """Only the order of the classes counts, so the softmax stays joined with its loss."""
+    operations = {}
+    for asked in ("accuracy", "cer"):
+        model = fastseq.Sequential([layers.Input((5, 3)), layers.Dense(4, activation="softmax")])
+        model.compile("sgd", "categorical_crossentropy", metrics=[asked])
+        model.evaluate(np.zeros((2, 5, 3)), one_hot(np.zeros((2, 5), int), 4), verbose=0)
+        operations[asked] = model.objective.plan_testing().operations
+    assert operations["cer"] == operations["accuracy"]
 
 
 class _CTC(losses.Loss):

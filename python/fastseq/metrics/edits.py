@@ -6,7 +6,9 @@ integer labels, of which negative ones are padding and do not count.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,9 @@ import numpy as np
 from fastseq._arrays import Array, describe, integer, message
 
 __all__ = [
+    "as_text",
     "character_error_rate",
+    "cut",
     "distances",
     "edit_distance",
     "exact_match",
@@ -24,7 +28,7 @@ __all__ = [
     "word_error_rate",
 ]
 
-Spelt = str | list[str] | list[int]
+Spelt = str | list[str]
 
 KINDS = ("text", "words", "labels")
 
@@ -44,7 +48,7 @@ def edit_distance(reference: Any, hypothesis: Any, normalize: bool = False) -> f
     Source:
         Levenshtein (1966), "Binary codes capable of correcting deletions, insertions, and reversals"
     """
-    first, second = _pairs("edit_distance", [reference], [hypothesis], ("reference", "hypothesis"))
+    first, second, _ = _pairs("edit_distance", [reference], [hypothesis], ("reference", "hypothesis"))
     edits = int(distances(first, second)[0])
     return edits / max(len(first[0]), 1) if normalize else edits
 
@@ -61,7 +65,7 @@ def mean_edit_distance(references: Any, hypotheses: Any, normalize: bool = False
         TypeError: Neither strings, words nor labels, or of several kinds.
         ValueError: Another number of hypotheses; labels are not whole numbers.
     """
-    first, second = _pairs("mean_edit_distance", references, hypotheses)
+    first, second, _ = _pairs("mean_edit_distance", references, hypotheses)
     edits = distances(first, second)
     values = edits / np.maximum(lengths(first), 1) if normalize else edits
     return quotient(float(values.sum()), len(first))
@@ -80,7 +84,7 @@ def character_error_rate(references: Any, hypotheses: Any) -> float:
         TypeError: Neither strings, words nor labels, or of several kinds.
         ValueError: Another number of hypotheses; labels are not whole numbers.
     """
-    first, second = _pairs("character_error_rate", references, hypotheses)
+    first, second, _ = _pairs("character_error_rate", references, hypotheses)
     return _rate(first, second)
 
 
@@ -95,8 +99,10 @@ def word_error_rate(references: Any, hypotheses: Any) -> float:
         TypeError: Neither strings, words nor labels, or of several kinds.
         ValueError: Another number of hypotheses; labels are not whole numbers.
     """
-    first, second = _pairs("word_error_rate", references, hypotheses)
-    return _rate([_words(text) for text in first], [_words(text) for text in second])
+    first, second, kind = _pairs("word_error_rate", references, hypotheses)
+    if kind == "text":
+        first, second = [text.split() for text in first], [text.split() for text in second]
+    return _rate(first, second)
 
 
 def exact_match(references: Any, hypotheses: Any) -> float:
@@ -109,8 +115,9 @@ def exact_match(references: Any, hypotheses: Any) -> float:
         TypeError: Neither strings, words nor labels, or of several kinds.
         ValueError: Another number of hypotheses; labels are not whole numbers.
     """
-    first, second = _pairs("exact_match", references, hypotheses)
-    return quotient(sum(a == b for a, b in zip(first, second, strict=True)), len(first))
+    first, second, _ = _pairs("exact_match", references, hypotheses)
+    right = sum(a == b or not (a or b) for a, b in zip(first, second, strict=True))  # empty is of any kind
+    return quotient(right, len(first))
 
 
 # --- what the metrics share -----------------------------------------------------------------------
@@ -128,6 +135,16 @@ def lengths(sequences: Sequence[Spelt]) -> Array:
     return np.fromiter(map(len, sequences), np.int64, len(sequences))
 
 
+def as_text(labels: Array) -> str:
+    """Labels (count,) as a string of the code points of these numbers, which is what is compared quickest."""
+    return labels.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def cut(whole: str, ends: list[int]) -> list[str]:
+    """The pieces of a string that end there, each beginning where the one before ends."""
+    return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+
+
 def quotient(total: float, count: float) -> float:
     """``total / count``; where nothing was to be counted, as if it had been 1."""
     return total / (count or 1)
@@ -137,17 +154,13 @@ def _rate(references: Sequence[Spelt], hypotheses: Sequence[Spelt]) -> float:
     return quotient(int(distances(references, hypotheses).sum()), int(lengths(references).sum()))
 
 
-def _words(sequence: Spelt) -> Spelt:
-    return sequence.split() if isinstance(sequence, str) else sequence
-
-
 # --- what users give ------------------------------------------------------------------------------
 
 
 def _pairs(
     function: str, references: Any, hypotheses: Any, names: tuple[str, str] = ("references", "hypotheses")
-) -> tuple[list[Spelt], list[Spelt]]:
-    """References and hypotheses, as many of one as of the other and all of one kind."""
+) -> tuple[list[Any], list[Any], str | None]:
+    """References and hypotheses, as many of one as of the other, and their kind; None where all are empty."""
     kinds: set[str] = set()
     first = _sequences(function, names[0], references, kinds)
     second = _sequences(function, names[1], hypotheses, kinds)
@@ -157,38 +170,43 @@ def _pairs(
     if len(kinds) > 1:
         got = " and ".join(kind for kind in KINDS if kind in kinds)
         raise TypeError(message(function, names[1], f"be, with {names[0]}, of one kind", got))
-    return first, second
+    return first, second, next(iter(kinds), None)
 
 
-def _sequences(function: str, argument: str, value: Any, kinds: set[str]) -> list[Spelt]:
-    """A list of sequences; adds the kinds that are among them to ``kinds``."""
+def _sequences(function: str, argument: str, value: Any, kinds: set[str]) -> list[Any]:
+    """A list of sequences, labels written as strings; adds their kind to ``kinds`` unless all are empty."""
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        if len(value):
+        rows = integer(value, function, argument, ndim=2)
+        if rows.size:
             kinds.add("labels")
-        return [row[row >= 0].tolist() for row in integer(value, function, argument, ndim=2)]
+        return _of_labels(function, argument, rows.reshape(-1), [rows.shape[1]] * len(rows))
     try:
         listed = [value] if isinstance(value, str) else list(value)
     except TypeError:
         rule = "be a list of strings or of label sequences"
         raise TypeError(message(function, argument, rule, describe(value))) from None
-    if listed and set(map(type, listed)) == {str}:
-        kinds.add("text")
+    if all(isinstance(entry, str) for entry in listed):
+        if any(listed):
+            kinds.add("text")
         return listed
-    return [_sequence(function, argument, entry, kinds) for entry in listed]
-
-
-def _sequence(function: str, argument: str, value: Any, kinds: set[str]) -> Spelt:
-    if isinstance(value, str):
-        kinds.add("text")
-        return str(value)
-    if not isinstance(value, (list, tuple, np.ndarray)):
-        rule = "be strings, lists of words or rows of labels"
-        raise TypeError(message(function, argument, rule, describe(value)))
-    if len(value) == 0:
-        return []  # of any kind
-    if all(isinstance(entry, str) for entry in value):
+    for entry in listed:
+        if not isinstance(entry, (list, tuple, np.ndarray)):
+            rule = "be all strings, all lists of words or all rows of labels"
+            raise TypeError(message(function, argument, rule, f"{describe(entry)} among them"))
+    every = list(chain.from_iterable(listed))
+    if every and all(isinstance(entry, str) for entry in every):
         kinds.add("words")
-        return [str(entry) for entry in value]
-    labels = integer(value, function, argument, ndim=1)
-    kinds.add("labels")
-    return labels[labels >= 0].tolist()  # type: ignore[no-any-return]
+        return [list(entry) for entry in listed]
+    if every:
+        kinds.add("labels")
+    return _of_labels(function, argument, integer(every, function, argument, ndim=1), list(map(len, listed)))
+
+
+def _of_labels(function: str, argument: str, flat: Array, sizes: list[int]) -> list[Any]:
+    """Rows of ``sizes`` labels, one after the other, as strings without the negative ones."""
+    if flat.max(initial=0) > sys.maxunicode:
+        rule = f"hold labels below {sys.maxunicode + 1}"
+        raise ValueError(message(function, argument, rule, str(flat.max())))
+    present = flat >= 0
+    ends = np.concatenate([[0], np.cumsum(present)])[np.cumsum(sizes, dtype=np.int64)]
+    return cut(as_text(flat[present]), ends.tolist())

@@ -10,7 +10,7 @@ import numpy as np
 from fastseq._arrays import Array, describe, floating, integer, message, number
 from fastseq.losses import Loss
 from fastseq.metrics.base import Metric
-from fastseq.metrics.edits import Spelt, distances, lengths, quotient
+from fastseq.metrics.edits import Spelt, as_text, cut, distances, lengths, quotient
 from fastseq.text import CharacterTable
 
 __all__ = ["CharacterErrorRate", "EditDistance", "ExactMatch", "SequenceMetric", "WordErrorRate"]
@@ -130,8 +130,10 @@ class SequenceMetric(Metric):
         batch, steps, classes = shape
         by_step = self.decode == "argmax"
         if by_step and np.shape(y_true) == shape and classes > 1:
-            hot = floating(y_true, function, "y_true")
-            return np.where(hot.any(axis=-1), hot.argmax(axis=-1), NO_LABEL)
+            rows = floating(y_true, function, "y_true").reshape(-1, classes)
+            largest = rows.argmax(axis=-1)
+            there = rows[np.arange(len(rows)), largest] > 0
+            return np.where(there, largest, NO_LABEL).reshape(batch, steps)
         labels = integer(y_true, function, "y_true")
         if labels.ndim == 3 and labels.shape[-1] == 1:
             labels = labels.reshape(labels.shape[:-1])
@@ -153,8 +155,7 @@ class SequenceMetric(Metric):
         flat = labels[present]
         ends = np.cumsum(present.sum(axis=1)).tolist()
         if self.tokens is None:
-            whole = flat.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
-            return [whole[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+            return cut(as_text(flat), ends)
         try:
             parts = list(map(self.tokens.__getitem__, flat.tolist()))
         except KeyError as missing:
@@ -265,9 +266,8 @@ def greedy_labels(prediction: Array, counted: Array, blank: int) -> Array:
         (batch, steps): a label where it is spelt, NO_LABEL elsewhere.
     """
     labels = prediction.argmax(axis=-1)
-    if (
-        not counted.all()
-    ):  # a step that is not there repeats the one before, or is blank: either spells nothing
+    if not counted.all():
+        # A missing step repeats the one before it, or is blank where there is none: it spells nothing.
         steps = np.where(counted, np.arange(labels.shape[1]), NO_LABEL)
         last = np.maximum.accumulate(steps, axis=1)
         labels = np.where(last < 0, blank, np.take_along_axis(labels, np.maximum(last, 0), axis=1))
