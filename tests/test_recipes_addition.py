@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastseq
-from fastseq.recipes import addition
+from fastseq.recipes import addition, common
 from fastseq.recipes.addition import AdditionResult, addition_data, addition_model, train_addition
 
 # small enough to train in a blink
@@ -267,14 +267,14 @@ class Stream:
 
 def test_ticks(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert addition._tick(True, Stream(True)) == "\033[92m☑\033[0m"
-    assert addition._tick(False, Stream(True)) == "\033[91m☒\033[0m"
-    assert addition._tick(True, Stream(False)) == "☑"
-    assert addition._tick(False, Stream(False)) == "☒"
-    assert addition._tick(True, Stream(True, "ascii")) == "\033[92mv\033[0m"
-    assert addition._tick(False, Stream(False, "cp1252")) == "x"
+    assert common.tick(True, Stream(True)) == "\033[92m☑\033[0m"
+    assert common.tick(False, Stream(True)) == "\033[91m☒\033[0m"
+    assert common.tick(True, Stream(False)) == "☑"
+    assert common.tick(False, Stream(False)) == "☒"
+    assert common.tick(True, Stream(True, "ascii")) == "\033[92mv\033[0m"
+    assert common.tick(False, Stream(False, "cp1252")) == "x"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert addition._tick(True, Stream(True)) == "☑"
+    assert common.tick(True, Stream(True)) == "☑"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal to itself")

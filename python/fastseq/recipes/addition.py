@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -20,6 +20,7 @@ import fastseq
 from fastseq import layers as keras_layers
 from fastseq.callbacks import Callback, History
 from fastseq.models import Sequential
+from fastseq.recipes.common import cell_class, integer, plot_history, silent, tick
 from fastseq.text import CharacterTable
 from fastseq.weights import read_weights, write_weights
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["AdditionData", "AdditionResult", "addition_data", "addition_model", "train_addition"]
 
 CHARS = "0123456789+ "
-CELLS = {"gru": keras_layers.GRU, "lstm": keras_layers.LSTM, "simple_rnn": keras_layers.SimpleRNN}
 
 # Published for 2 to 5 digits; one digit has 55 questions in all, and beyond five the largest is kept.
 TRAINING_SIZES = {1: 55, 2: 5_000, 3: 50_000, 4: 400_000, 5: 550_000}
@@ -76,7 +76,7 @@ def addition_data(
         TypeError: ``digits`` or ``training_size`` is not an integer.
         ValueError: They are out of range, or fewer questions exist than were asked for.
     """
-    digits = _integer("addition_data", "digits", digits, 1, MOST_DIGITS)
+    digits = integer("addition_data", "digits", digits, 1, MOST_DIGITS)
     return _data("addition_data", digits, training_size, invert, seed)
 
 
@@ -97,9 +97,9 @@ def addition_model(digits: int = 3, cell: str = "lstm", units: int = 128, layers
         ValueError: A number is out of range, or ``cell`` is unknown.
     """
     name = "addition_model"
-    digits = _integer(name, "digits", digits, 1, MOST_DIGITS)
+    digits = integer(name, "digits", digits, 1, MOST_DIGITS)
     return _model(
-        digits, _cell(name, cell), _integer(name, "units", units, 1), _integer(name, "layers", layers, 1)
+        digits, cell_class(name, cell), integer(name, "units", units, 1), integer(name, "layers", layers, 1)
     )
 
 
@@ -183,7 +183,7 @@ class AdditionResult:
                 f"AdditionResult.load: path must hold an addition model, got {os.fspath(path)!r}"
             )
         c = kept["configuration"]
-        model = _model(c["digits"], _cell("AdditionResult.load", c["cell"]), c["units"], c["layers"])
+        model = _model(c["digits"], cell_class("AdditionResult.load", c["cell"]), c["units"], c["layers"])
         model.set_weights([weights[f"{i}"] for i in range(len(weights))])
         history = History()
         history.history, history.epoch = kept.pop("history"), list(range(kept["epochs"]))
@@ -196,29 +196,9 @@ class AdditionResult:
         Raises:
             RuntimeError: matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-            from matplotlib.ticker import MaxNLocator
-        except ImportError:
-            raise RuntimeError(
-                "AdditionResult.plot: matplotlib must be installed (pip install 'fastseq[plot]'), "
-                "got no such module"
-            ) from None
         c = self.configuration
-        epochs = np.arange(1, len(self.history.epoch) + 1)
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
-        figure.suptitle(f"Addition, {c['digits']} digits, {c['cell']} {c['units']}")
-        for axes, quantity in zip(figure.subplots(1, 2), ("accuracy", "loss"), strict=True):
-            for key, label in ((quantity, "training"), (f"val_{quantity}", "validation")):
-                if key in self.history.history:
-                    axes.plot(epochs, self.history.history[key], marker=".", label=label)
-            axes.set_xlabel("epoch")
-            axes.set_ylabel(quantity)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.grid(alpha=0.3)
-            if len(epochs):
-                axes.legend()
-        figure.savefig(path, dpi=120)
+        title = f"Addition, {c['digits']} digits, {c['cell']} {c['units']}"
+        plot_history("AdditionResult.plot", self.history, ("accuracy", "loss"), title, path)
 
     def __str__(self) -> str:
         c = self.configuration
@@ -276,26 +256,26 @@ def train_addition(
             for than exist (one digit has 55).
     """
     name = "train_addition"
-    digits = _integer(name, "digits", digits, 1, MOST_DIGITS)
-    units = _integer(name, "units", units, 1)
-    layers = _integer(name, "layers", layers, 1)
-    epochs = _integer(name, "epochs", epochs, 0)
-    verbose = _integer(name, "verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0, 2)
-    samples = _integer(name, "samples", samples, 0)
-    recurrent = _cell(name, cell)
+    digits = integer(name, "digits", digits, 1, MOST_DIGITS)
+    units = integer(name, "units", units, 1)
+    layers = integer(name, "layers", layers, 1)
+    epochs = integer(name, "epochs", epochs, 0)
+    verbose = integer(name, "verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0, 2)
+    samples = integer(name, "samples", samples, 0)
+    recurrent = cell_class(name, cell)
     few = digits <= 2
     if batch_size is None:
         batch_size = FEW_BATCH_SIZE if few else BATCH_SIZE
     if learning_rate is None:
         learning_rate = FEW_LEARNING_RATE[cell] if few else LEARNING_RATE
-    batch_size = _integer(name, "batch_size", batch_size, 1)
+    batch_size = integer(name, "batch_size", batch_size, 1)
     if target_accuracy is not None and not 0 < target_accuracy <= 1:
         raise ValueError(f"{name}: target_accuracy must be above 0 and at most 1, got {target_accuracy}")
     if not learning_rate > 0:
         raise ValueError(f"{name}: learning_rate must be above 0, got {learning_rate}")
     size = _training_size(name, digits, training_size)
 
-    say = print if verbose else _silent
+    say = print if verbose else silent
     say("Generating data...")
     data = _data(name, digits, size, invert, seed)
     say(f"Total addition questions: {size}")
@@ -360,25 +340,10 @@ def train_addition(
     return result
 
 
-def _integer(name: str, argument: str, value: Any, least: int, most: int | None = None) -> int:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: {argument} must be an integer, got {value!r}")
-    if value < least or (most is not None and value > most):
-        rule = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise ValueError(f"{name}: {argument} must be {rule}, got {value}")
-    return int(value)
-
-
-def _cell(name: str, cell: str) -> Any:
-    if not isinstance(cell, str) or cell not in CELLS:
-        raise ValueError(f"{name}: cell must be one of {', '.join(CELLS)}, got {cell!r}")
-    return CELLS[cell]
-
-
 def _training_size(name: str, digits: int, training_size: int | None) -> int:
     if training_size is None:
         return TRAINING_SIZES.get(digits, LARGEST_TRAINING_SIZE)
-    size = _integer(name, "training_size", training_size, 10)  # fewer would leave nothing to validate on
+    size = integer(name, "training_size", training_size, 10)  # fewer would leave nothing to validate on
     numbers = 10**digits
     existing = numbers * (numbers + 1) // 2
     if size > existing:
@@ -486,19 +451,7 @@ class _AfterEpoch(Callback):
         guesses = decode(self.model.predict(x, verbose=0))
         for question, answer, guess in zip(decode(x), decode(y), guesses, strict=True):
             asked = question[::-1] if self.invert else question
-            print("Q", asked, "T", answer, _tick(answer == guess, sys.stdout), guess)
-
-
-def _tick(right: bool, stream: TextIO) -> str:
-    """A green or red box; without colour codes where nobody would see colours (https://no-color.org)."""
-    mark = "☑" if right else "☒"
-    try:
-        mark.encode(stream.encoding or "utf-8")
-    except UnicodeEncodeError:
-        mark = "v" if right else "x"
-    if not stream.isatty() or os.environ.get("NO_COLOR"):
-        return mark
-    return f"\033[{92 if right else 91}m{mark}\033[0m"
+            print("Q", asked, "T", answer, tick(answer == guess, sys.stdout), guess)
 
 
 def _question(name: str, question: str, digits: int) -> str:
@@ -514,7 +467,3 @@ def _question(name: str, question: str, digits: int) -> str:
             f"digit{'s' * (digits > 1)} and a plus, such as '{10**digits - 1}+1', got {question!r}"
         )
     return "+".join(n.lstrip("0") or "0" for n in match.groups())
-
-
-def _silent(*_: object) -> None:
-    pass
