@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from fastseq import cli
-from fastseq.recipes import AdditionResult
+from fastseq.recipes import AdditionResult, TranslationResult
 
 SMALL = ["addition", "--digits", "1", "--units", "8", "--epochs", "2"]
 
@@ -105,6 +105,67 @@ def test_addition_plot_without_matplotlib(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         cli.main(["addition", "--plot", "curves.png"])
     assert "error: --plot needs matplotlib: pip install 'fastseq[plot]'" in capsys.readouterr().err
+
+
+DATES = ["translation", "--units", "8", "--epochs", "1", "--training-size", "50"]
+
+
+def test_translation(capsys):
+    assert cli.main(DATES) == 0
+    out = capsys.readouterr().out
+    assert "Pairs: 50, such as " in out
+    assert "\033[9" not in out
+    assert out.splitlines()[-1].startswith("dates, lstm 8: loss ")
+
+
+def test_translation_options_reach_the_recipe(tmp_path, capsys):
+    pairs, path = tmp_path / "pairs.txt", str(tmp_path / "translator")
+    pairs.write_text("".join(f"{n} cats\t{n} chats\n" for n in range(30)))
+    options = "--cell gru --units 4 --padded --training-size 20 --batch-size 16 --learning-rate 0.01"
+    options += " --epochs 1 --target-exact-match 0.5 --seed 7 --beam-width 2 --quiet"
+    assert cli.main(["translation", "--path", str(pairs), *options.split(), "--save", path]) == 0
+    assert TranslationResult.load(path).configuration == {
+        "path": str(pairs),
+        "cell": "gru",
+        "units": 4,
+        "ragged": False,
+        "training_size": 20,
+        "batch_size": 16,
+        "learning_rate": 0.01,
+        "epochs": 1,
+        "target_exact_match": 0.5,
+        "seed": 7,
+        "longest_source": 7,
+        "longest_target": 10,
+        "example": "19 cats",
+    }
+    said = capsys.readouterr().out
+    assert cli.main(["translation", "--load", path]) == 0
+    assert capsys.readouterr().out == said
+
+
+def test_translation_ask(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("1 May 1999\n§\n\n1 May\n"))
+    assert cli.main([*DATES, "--quiet", "--ask", "--beam-width", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3  # the empty line ended it
+    assert re.fullmatch(r"texts must hold only .+, got '§'", lines[2])
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--units", "0"], "train_translation: units must be at least 1, got 0"),
+        (["--path", "/nowhere"], "[Errno 2] No such file or directory: '/nowhere'"),
+        (["--beam-width", "0"], "--beam-width must be at least 1, got 0"),
+        (["--save", "/nowhere/at/all"], "cannot write /nowhere/at/all"),
+    ],
+)
+def test_translation_refuses(options, text, capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["translation", *options])
+    assert error.value.code == 2
+    assert f"fastseq translation: error: {text}" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

@@ -20,7 +20,7 @@ from fastseq import (
 from fastseq._random import set_seed
 from fastseq.layers import Input
 from fastseq.models import Model, Sequential
-from fastseq.recipes import train_addition
+from fastseq.recipes import train_addition, train_translation
 from fastseq.threads import get_num_threads, set_num_threads
 
 __version__ = _core.__version__
@@ -44,4 +44,5 @@ __all__ = [
     "set_num_threads",
     "set_seed",
     "train_addition",
+    "train_translation",
 ]

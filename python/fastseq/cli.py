@@ -1,4 +1,4 @@
-"""The command `fastseq`: `fastseq addition`, `fastseq info`."""
+"""The command `fastseq`: `fastseq addition`, `fastseq translation`, `fastseq info`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import argparse
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import fastseq
 from fastseq import _core
 
 if TYPE_CHECKING:
-    from fastseq.recipes import AdditionResult
+    from fastseq.recipes import AdditionResult, TranslationResult
 
 __all__ = ["main"]
 
@@ -54,17 +54,100 @@ def _add_addition(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--epochs", type=int, default=200, help="the most epochs to train (%(default)s)")
     add("--target-accuracy", type=float, default=0.99, help="accuracy at which to stop (%(default)s)")
     add("--seed", type=int, default=0, help="of questions, weights and shuffling (%(default)s)")
+    _add_results(parser)
+    parser.set_defaults(run=_addition, parser=parser)
+
+
+def _add_results(parser: argparse.ArgumentParser) -> None:
+    """Options of every program: what to print, what to write, and whether to answer afterwards."""
+    add = parser.add_argument
     add("--quiet", action="store_true", help="print the last line only")
     add("--save", metavar="PATH", help="write the trained model to a safetensors file")
     add("--load", metavar="PATH", help="read a saved model instead of training one")
     add("--plot", metavar="FILE", help="draw accuracy and loss into an image file (needs matplotlib)")
     add("--ask", action="store_true", help="answer questions from the terminal afterwards")
-    parser.set_defaults(run=_addition, parser=parser)
 
 
 def _addition(arguments: argparse.Namespace) -> int:
     from fastseq.recipes import AdditionResult, train_addition
 
+    def train() -> AdditionResult:
+        return train_addition(
+            digits=arguments.digits,
+            cell=arguments.cell,
+            units=arguments.units,
+            layers=arguments.layers,
+            training_size=arguments.training_size,
+            invert=not arguments.no_invert,
+            batch_size=arguments.batch_size,
+            epochs=arguments.epochs,
+            target_accuracy=arguments.target_accuracy,
+            seed=arguments.seed,
+            verbose=0 if arguments.quiet else 1,
+            learning_rate=arguments.learning_rate,
+        )
+
+    result: AdditionResult = _result(arguments, AdditionResult.load, train)
+    if arguments.ask:
+        digits = result.configuration["digits"]
+        about = f"Ask for sums of numbers of at most {digits} digit{'s' * (digits > 1)}"
+        _ask(about, result.predict)
+    return 0
+
+
+def _add_translation(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "translation",
+        help="train a model to translate, character by character",
+        description="Trains an encoder and a decoder of characters on pairs of texts: those of a file, or, "
+        "without one, dates as people write them and as ISO 8601 does. Ctrl-C ends the training and keeps "
+        "what was learnt.",
+    )
+    add = parser.add_argument
+    add("--path", metavar="FILE", help="pairs of texts, one a line, split by a tab (dates)")
+    add("--cell", choices=("lstm", "gru", "simple_rnn"), default="lstm", help="the layer (%(default)s)")
+    add("--units", type=int, default=256, help="units of encoder and decoder (%(default)s)")
+    add("--padded", action="store_true", help="read and count padding too, as the Keras example does")
+    add("--training-size", type=int, help="pairs, a fifth of them for validation (10,000 or all)")
+    add("--batch-size", type=int, default=64, help="pairs per step (%(default)s)")
+    add("--learning-rate", type=float, default=0.001, help="of RMSprop (%(default)s)")
+    add("--epochs", type=int, default=100, help="the most epochs to train (%(default)s)")
+    add("--target-exact-match", type=float, help="share of right translations at which to stop (dates: 0.99)")
+    add("--seed", type=int, default=0, help="of dates, weights and shuffling (%(default)s)")
+    add("--beam-width", type=int, default=1, help="beginnings to follow when answering (%(default)s)")
+    _add_results(parser)
+    parser.set_defaults(run=_translation, parser=parser)
+
+
+def _translation(arguments: argparse.Namespace) -> int:
+    from fastseq.recipes import TranslationResult, train_translation
+
+    def train() -> TranslationResult:
+        return train_translation(
+            path=arguments.path,
+            units=arguments.units,
+            cell=arguments.cell,
+            ragged=not arguments.padded,
+            training_size=arguments.training_size,
+            batch_size=arguments.batch_size,
+            epochs=arguments.epochs,
+            target_exact_match=arguments.target_exact_match,
+            seed=arguments.seed,
+            verbose=0 if arguments.quiet else 1,
+            learning_rate=arguments.learning_rate,
+        )
+
+    if arguments.beam_width < 1:
+        arguments.parser.error(f"--beam-width must be at least 1, got {arguments.beam_width}")
+    result: TranslationResult = _result(arguments, TranslationResult.load, train)
+    if arguments.ask:
+        about = f"Write what to translate, such as {result.example!r}"
+        _ask(about, lambda text: result.translate(text, arguments.beam_width))
+    return 0
+
+
+def _result(arguments: argparse.Namespace, load: Callable[[str], Any], train: Callable[[], Any]) -> Any:
+    """What was loaded or trained, printed, saved and drawn as asked for."""
     fail = arguments.parser.error
     # whatever would be wrong after the training is wrong before it
     for path in filter(None, (arguments.save, arguments.plot)):
@@ -74,23 +157,7 @@ def _addition(arguments: argparse.Namespace) -> int:
     if arguments.plot and importlib.util.find_spec("matplotlib") is None:
         fail("--plot needs matplotlib: pip install 'fastseq[plot]'")
     try:
-        if arguments.load:
-            result = AdditionResult.load(arguments.load)
-        else:
-            result = train_addition(
-                digits=arguments.digits,
-                cell=arguments.cell,
-                units=arguments.units,
-                layers=arguments.layers,
-                training_size=arguments.training_size,
-                invert=not arguments.no_invert,
-                batch_size=arguments.batch_size,
-                epochs=arguments.epochs,
-                target_accuracy=arguments.target_accuracy,
-                seed=arguments.seed,
-                verbose=0 if arguments.quiet else 1,
-                learning_rate=arguments.learning_rate,
-            )
+        result = load(arguments.load) if arguments.load else train()
         if arguments.load or arguments.quiet:
             print(result)
         if arguments.save:
@@ -99,17 +166,14 @@ def _addition(arguments: argparse.Namespace) -> int:
             result.plot(arguments.plot)
     except (ValueError, OSError) as error:
         fail(str(error))
-    if arguments.ask:
-        _ask(result)
-    return 0
+    return result
 
 
-def _ask(result: AdditionResult) -> None:
+def _ask(about: str, answer: Callable[[str], str]) -> None:
     """Answers one question per line until there are no more."""
     terminal = sys.stdin.isatty()
     if terminal:
-        digits = result.configuration["digits"]
-        print(f"Ask for sums of numbers of at most {digits} digit{'s' * (digits > 1)}; an empty line ends.")
+        print(f"{about}; an empty line ends.")
     while True:
         try:
             question = input("? " if terminal else "").strip()
@@ -118,9 +182,9 @@ def _ask(result: AdditionResult) -> None:
         if not question:
             break
         try:
-            print(result.predict(question))
+            print(answer(question))
         except ValueError as error:
-            print(str(error).removeprefix("AdditionResult.predict: "))
+            print(str(error).split(": ", 1)[-1])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -128,6 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fastseq {fastseq.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_addition(commands)
+    _add_translation(commands)
     info = commands.add_parser("info", help="print version, instruction set, threads, OpenMP, CUDA")
     info.set_defaults(run=_info)
     return parser

@@ -1,0 +1,333 @@
+"""The translation recipe: its data, its model beside Keras, search beside exhaustion, files, exact errors."""
+
+import datetime
+import itertools
+import os
+import re
+import signal
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import fastseq
+from fastseq.recipes import dates, translation
+from fastseq.recipes.translation import TranslationResult, read_pairs, train_translation
+
+# small enough to train in a blink
+SMALL = {"units": 12, "training_size": 60, "epochs": 1, "batch_size": 16, "verbose": 0}
+
+
+@pytest.fixture(scope="module")
+def small():
+    return train_translation(**SMALL)
+
+
+# --- data -----------------------------------------------------------------------------------------
+
+
+def test_dates_are_written_rightly():
+    formats = ("%d %B %Y", "%B %d, %Y", "%d %b %Y", "%b %d %Y", "%d.%m.%Y", "%A, %d %B %Y",
+               "the %d of %B %Y", "%a %b %d, %Y")  # fmt: skip
+    pairs = dates.date_pairs(3000, seed=1)
+    assert len(set(pairs)) == 3000
+    met = set()
+    for text, iso in pairs:
+        plain = re.sub(r"(?<=\d)(st|nd|rd|th)", "", text)
+        ways = []
+        for way in formats:
+            try:
+                ways.append((way, datetime.datetime.strptime(plain, way).date()))
+            except ValueError:
+                continue
+        assert {date.isoformat() for _, date in ways} == {iso}, text
+        met.update(way for way, _ in ways)
+    assert met == set(formats)
+    years = [int(iso[:4]) for _, iso in pairs]
+    assert min(years) < 1910 < 2090 < max(years)
+    assert dates.date_pairs(50, seed=1) == dates.date_pairs(50, seed=1) != dates.date_pairs(50, seed=2)
+
+
+def test_ordinals():
+    endings = {day: dates._ordinal(day)[-2:] for day in range(1, 32)}
+    special = {1: "st", 2: "nd", 3: "rd", 21: "st", 22: "nd", 23: "rd", 31: "st"}
+    assert endings == {day: special.get(day, "th") for day in range(1, 32)}
+
+
+def test_pairs_of_a_file(tmp_path):
+    path = tmp_path / "pairs.txt"
+    path.write_bytes("Go.\tVa !\tCC-BY\r\nHi.\tSalut\u202f!\n\nTab\t\tx\nlast\tline".encode())
+    pairs = [("Go.", "Va !"), ("Hi.", "Salut\u202f!"), ("Tab", ""), ("last", "line")]
+    assert read_pairs(path) == pairs
+    assert read_pairs(path, 2) == pairs[:2]
+    path.write_text("a\tb\nno tab\n")
+    with pytest.raises(ValueError) as error:
+        read_pairs(path)
+    assert (
+        str(error.value) == "read_pairs: path must have two texts a line, split by a tab, got one in line 2"
+    )
+    path.write_bytes(b"a\t\xff\xfe\n")
+    with pytest.raises(ValueError) as error:
+        read_pairs(path)
+    assert str(error.value) == "read_pairs: path must hold text in UTF-8, got invalid start byte"
+
+
+def test_targets_are_the_decoders_inputs_one_character_later():
+    pairs = [("ab", "xyz"), ("a", "z")]
+    source, target = fastseq.text.CharacterTable("ab"), fastseq.text.CharacterTable("xyz\t\n")
+    data = translation._encoded(pairs, source, target, False)
+    assert data.encoder.shape == (2, 2, 2)
+    assert data.decoder.shape == data.target.shape == (2, 5, 5)
+
+    def spelled(rows):
+        return ["".join(target.chars[c.argmax()] if c.any() else "_" for c in row) for row in rows]
+
+    assert spelled(data.decoder) == ["\txyz\n", "\tz\n__"]
+    assert spelled(data.target) == ["xyz\n_", "z\n___"]
+    ragged = translation._encoded(pairs, source, target, True)
+    assert spelled(ragged.decoder) == ["\txyz_", "\tz___"]
+    assert np.array_equal(ragged.target, data.target)
+
+
+# --- the model ------------------------------------------------------------------------------------
+
+
+def keras_model(source, target, units, cell):
+    """The Keras example's."""
+    layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
+    encoder_inputs = keras.Input((None, source))
+    _, *states = layer(units, return_state=True)(encoder_inputs)
+    decoder_inputs = keras.Input((None, target))
+    decoder = layer(units, return_sequences=True, return_state=True)
+    outputs, *_ = decoder(decoder_inputs, initial_state=states if cell == "lstm" else states[0])
+    outputs = keras.layers.Dense(target, activation="softmax")(outputs)
+    # Hides the softmax from the loss, which would take its logits: TensorFlow's gradient from logits is wrong
+    # (p instead of 0) where a target is all zeros.
+    outputs = keras.layers.Rescaling(1.0)(outputs)
+    model = keras.Model([encoder_inputs, decoder_inputs], outputs)
+    model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    return model
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_padded_it_trains_as_the_keras_example(cell):
+    network = translation._Network(fastseq.recipes.common.CELLS[cell], 7, 6, 5, False)
+    ours, theirs = network.training, keras_model(6, 5, 7, cell)
+    theirs.set_weights(ours.get_weights())
+    ours.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
+    rng = np.random.default_rng(0)
+    pairs = [("".join(rng.choice(list("abcdef"), rng.integers(1, 9))),
+              "".join(rng.choice(list("xyz"), rng.integers(1, 6)))) for _ in range(20)]  # fmt: skip
+    source, target = fastseq.text.CharacterTable("abcdef"), fastseq.text.CharacterTable("xyz\t\n")
+    data = translation._encoded(pairs, source, target, False)
+    encoder, decoder, later = (part.astype(np.float32) for part in data)
+    for _ in range(3):
+        got = ours.train_on_batch([encoder, decoder], later)
+        theirs.reset_metrics()  # it would give the mean so far
+        want = theirs.train_on_batch([encoder, decoder], later)
+        np.testing.assert_allclose(got, [float(v) for v in want], rtol=1e-4)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
+
+
+def test_ragged_it_is_the_same_however_long_the_padding():
+    network = translation._Network(fastseq.layers.LSTM, 9, 6, 5, True)
+    rng = np.random.default_rng(1)
+    pairs = [("".join(rng.choice(list("abcdef"), n)), "".join(rng.choice(list("xyz"), n // 2 + 1)))
+             for n in range(1, 9)]  # fmt: skip
+    source, target = fastseq.text.CharacterTable("abcdef"), fastseq.text.CharacterTable("xyz\t\n")
+    encoder, decoder, later = translation._encoded(pairs, source, target, True)
+    network.training.compile("rmsprop", "categorical_crossentropy")
+    together = network.training.evaluate([encoder, decoder], later, batch_size=8, verbose=0)
+    apart = []
+    for k in range(8):
+        e, d, t = translation._encoded(pairs[k : k + 1], source, target, True)
+        value = network.training.evaluate([e, d], t, verbose=0)
+        assert d.any(axis=-1).sum() == t.sum() == len(pairs[k][1]) + 1
+        apart += [value] * (len(pairs[k][1]) + 1)
+    assert together == pytest.approx(np.mean(apart), rel=1e-5)
+
+
+# --- search ---------------------------------------------------------------------------------------
+
+
+def score(network, encoded, target, text, ended):
+    """The log-probability of a target, as the training model gives it."""
+    spelled = "\t" + text
+    probabilities = network.training.predict([encoded, target.encode([spelled], len(spelled))], verbose=0)[0]
+    wanted = text + ("\n" if ended else "")
+    return sum(np.log(probabilities[t, target.char_indices[c]]) for t, c in enumerate(wanted))
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
+def test_search_beside_exhaustion(cell, ragged):
+    fastseq.set_seed(3)
+    network = translation._Network(fastseq.recipes.common.CELLS[cell], 5, 3, 4, ragged)
+    weights = network.training.get_weights()
+    network.training.set_weights([3 * w for w in weights])  # surer of itself, so that choices matter
+    source, target = fastseq.text.CharacterTable("abc"), fastseq.text.CharacterTable("xy\t\n")
+    texts = ["a", "bca", "cc", "abcab"]
+    encoded = source.encode(texts, 5)
+    longest = 3
+    every = [("".join(p), True) for n in range(longest) for p in itertools.product("xy\t", repeat=n)]
+    every += [("".join(p), False) for p in itertools.product("xy\t", repeat=longest)]
+    wide = network.search(encoded, target, 40, longest)
+    greedy = network.search(encoded, target, 1, longest)
+    for k in range(len(texts)):
+        one = encoded[k : k + 1]
+        scores = {text: score(network, one, target, text, ended) for text, ended in every}
+        assert wide[k] == max(scores, key=scores.get)
+        spelled = "\t"
+        while len(spelled) <= longest:
+            rows = target.encode([spelled], len(spelled))
+            spelled += target.chars[network.training.predict([one, rows], verbose=0)[0, -1].argmax()]
+            if spelled[-1] == "\n":
+                break
+        assert greedy[k] == spelled[1:].rstrip("\n")
+    assert network.search(encoded[:0], target, 3, longest) == []
+
+
+# --- the program ----------------------------------------------------------------------------------
+
+
+def test_result(small):
+    assert small.epochs == 1
+    assert small.history.history.keys() == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert 0 <= small.exact_match <= 1
+    assert small.character_error_rate > 0
+    assert small.loss_per_character == pytest.approx(small.history.history["val_loss"][-1], rel=1e-4)
+    assert isinstance(small.translate(small.example), str)
+    assert small.translate([]) == []
+    several = small.translate([small.example, "1 May 1999"], beam_width=3)
+    assert len(several) == 2
+    assert several[0] == small.translate(small.example, beam_width=3)
+    assert re.fullmatch(
+        r"dates, lstm 12: loss \S+ a character, \S+ % of characters wrong and \S+ % of translations right "
+        r"after 1 epoch, \S+ s",
+        str(small),
+    )
+
+
+def test_loss_per_character_of_padded_targets():
+    result = train_translation(**SMALL, ragged=False)
+    steps = result.configuration["longest_target"]
+    held = dates.date_pairs(60, 0)[48:]
+    characters = sum(len(text) + 1 for _, text in held)
+    expected = result.history.history["val_loss"][-1] * len(held) * steps / characters
+    assert result.loss_per_character == pytest.approx(expected, rel=1e-4)
+
+
+def test_same_seed_same_bits():
+    first, second = train_translation(**SMALL), train_translation(**SMALL)
+    for a, b in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_file_of_pairs(tmp_path):
+    path = tmp_path / "pairs.txt"
+    path.write_text("".join(f"{n} apples\t{n} pommes\n" for n in range(40)))
+    result = train_translation(path, **{**SMALL, "training_size": None}, cell="gru")
+    assert result.configuration["training_size"] == 40
+    assert result.configuration["target_exact_match"] is None
+    assert str(result).startswith(f"{path}, gru 12: ")
+    path.write_text("a\tb\n" * 9)
+    with pytest.raises(ValueError) as error:
+        train_translation(path)
+    assert str(error.value) == "train_translation: path must hold at least 10 pairs, got 9"
+
+
+def test_learns_a_small_language(tmp_path):
+    """Words turned round: learnt to the last letter, it stops, and beams find no worse."""
+    rng = np.random.default_rng(0)
+    words = sorted({"".join(rng.choice(list("abcd"), rng.integers(1, 4))) for _ in range(4000)})
+    path = tmp_path / "words.txt"
+    path.write_text("".join(f"{w}\t{w[::-1]}\n" for w in rng.permutation(words * 12)))
+    result = train_translation(path, 32, epochs=60, target_exact_match=0.98, verbose=0, learning_rate=0.01)
+    assert result.exact_match >= 0.98
+    assert result.epochs < 60
+    assert result.translate("abc") == result.translate("abc", beam_width=4) == "cba"
+
+
+def test_what_it_prints(capsys):
+    train_translation(**{**SMALL, "verbose": 2}, samples=3)
+    out = capsys.readouterr().out
+    assert out.startswith("Pairs: 60, such as ")
+    assert len(re.findall(r"^.+  T \d{4}-\d\d-\d\d [☑☒] .*$", out, re.MULTILINE)) == 3
+    assert out.splitlines()[-1].startswith("dates, lstm 12: ")
+    train_translation(**SMALL)
+    captured = capsys.readouterr()
+    assert captured.out == captured.err == ""
+
+
+def test_save_and_load(small, tmp_path):
+    path = tmp_path / "translator"
+    small.save(path)
+    loaded = TranslationResult.load(path)
+    assert str(loaded) == str(small)
+    assert loaded.configuration == small.configuration
+    assert loaded.history.history == small.history.history
+    texts = [text for text, _ in dates.date_pairs(20, seed=0)]
+    assert loaded.translate(texts, 2) == small.translate(texts, 2)
+    other = tmp_path / "adder"
+    fastseq.train_addition(digits=1, units=4, epochs=1, verbose=0).save(other)
+    with pytest.raises(ValueError) as error:
+        TranslationResult.load(other)
+    assert (
+        str(error.value) == f"TranslationResult.load: path must hold a translation model, got {str(other)!r}"
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+def test_ctrl_c_keeps_what_was_learnt(ctrl_c, capsys):
+    def interrupt():
+        time.sleep(1.5)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    result = train_translation(**{**SMALL, "epochs": 100_000, "verbose": 2}, samples=0)
+    assert result.interrupted
+    assert result.epochs > 0
+    assert "Interrupted: keeping what was learnt." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "text"),
+    [
+        ({"units": 0}, ValueError, "units must be at least 1, got 0"),
+        ({"cell": "rnn"}, ValueError, "cell must be one of gru, lstm, simple_rnn, got 'rnn'"),
+        ({"training_size": 9}, ValueError, "training_size must be at least 10, got 9"),
+        ({"batch_size": 1.5}, TypeError, "batch_size must be an integer, got 1.5"),
+        ({"learning_rate": 0}, ValueError, "learning_rate must be above 0, got 0"),
+        ({"target_exact_match": 2}, ValueError, "target_exact_match must be above 0 and at most 1, got 2"),
+    ],
+)
+def test_errors(arguments, kind, text):
+    with pytest.raises(kind) as error:
+        train_translation(**arguments)
+    assert str(error.value) == f"train_translation: {text}"
+
+
+def test_errors_of_translate(small):
+    name = "TranslationResult.translate"
+    with pytest.raises(ValueError) as error:
+        small.translate("3 März")
+    assert str(error.value) == f"{name}: texts must hold only {''.join(small.source.chars)!r}, got 'ä'"
+    with pytest.raises(TypeError) as error:
+        small.translate(["1 May 1999", 3])
+    assert str(error.value) == f"{name}: texts must be a string or a list of strings, got int in it"
+    with pytest.raises(ValueError) as error:
+        small.translate("1 May 1999", beam_width=0)
+    assert str(error.value) == f"{name}: beam_width must be at least 1, got 0"
+    padded = train_translation(**{**SMALL, "epochs": 0}, ragged=False)
+    longest = padded.configuration["longest_source"]
+    text = "1" * (longest + 1)
+    with pytest.raises(ValueError) as error:
+        padded.translate(text)
+    assert str(error.value) == (
+        f"{name}: texts must be at most {longest} characters long, as in training, "
+        f"got {text!r} with {longest + 1}"
+    )
+    assert isinstance(small.translate(text), str)
