@@ -456,3 +456,44 @@ def _backed_off(table, context, word):
     if not context:
         return -100.0  # no <unk>
     return table.get(context, (None, 0.0))[1] + _backed_off(table, context[1:], word)
+
+
+# --- CTC ---------------------------------------------------------------------------------------------
+
+
+def ctc_best_path(log_probs, label, blank=0, gaps=(), gap=-np.inf):
+    """(score, the state of each frame) of the best path: state 2k is blank_k, state 2k + 1 is label_k.
+
+    Of equals the path whose states are furthest along, compared from the last frame back. `gaps` are the k
+    of blanks that take any frame at no less than `gap`. The score is -inf, with no states, without a path.
+    """
+    states = [blank]
+    for c in label:
+        states += [c, blank]
+    states = np.array(states)
+    emitted = _f64(log_probs)[:, states]
+    emitted[:, [2 * k for k in gaps]] = np.maximum(emitted[:, [2 * k for k in gaps]], gap)
+    frames, count = emitted.shape
+    if frames == 0:
+        return (0.0 if count == 1 else -np.inf), []
+    skips = np.zeros(count, bool)
+    skips[3::2] = states[3::2] != states[1:-2:2]
+    before = np.full(count, -np.inf)
+    before[0] = 0  # as if in the first blank before the first frame
+    origins = np.empty((frames, count), int)
+    for t in range(frames):
+        from_one, from_two = np.full((2, count), -np.inf)
+        from_one[1:] = before[:-1]
+        from_two[2:] = np.where(skips[2:], before[:-2], -np.inf)
+        ways = np.stack([before, from_one, from_two])
+        origins[t] = ways.argmax(axis=0)  # the first of equals: the state furthest along
+        before = ways.max(axis=0) + emitted[t]
+    s = count - 1 if count == 1 or before[-1] >= before[-2] else count - 2
+    score = before[s]
+    if score == -np.inf:
+        return score, []
+    path = []
+    for t in reversed(range(frames)):
+        path.append(s)
+        s -= origins[t, s]
+    return score, path[::-1]

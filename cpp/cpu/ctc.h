@@ -180,14 +180,9 @@ class CtcSweep {
     V most(T(0)), rest(T(0));  // the logarithm of a class is (x - most) - rest
     if (s_.input == CtcInput::logits) {
       T* p = s_.gradient ? s_.gradient + t * C : nullptr;
-      most = V(row_maximum(C, x));
-      V total(T(0));
-      for_columns<T>(C, [&](auto c, auto part) {
-        const V e = exp(V::load_part(x + c, part) - most);
-        if (p) e.store_part(p + c, part);
-        total += select<T>(V::first(part), e, V(T(0)));
-      });
-      const V all(sum(total));
+      const RowSum<T> sum = row_sum(C, x, p);
+      const V all(sum.total);
+      most = V(sum.most);
       rest = log(all);
       if (p) {
         const V scale = V(s_.weight) / all;

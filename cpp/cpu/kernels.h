@@ -7,6 +7,7 @@
 // fastseq.
 #define FASTSEQ_KERNEL_FAMILIES(X) \
   X(ctc, CtcKernels)               \
+  X(ctc_align, CtcAlignKernels)    \
   X(dense, DenseKernels)           \
   X(optimizer, OptimizerKernels) X(peak, PeakKernels) X(rnn, RnnKernels) X(rowwise, RowwiseKernels)
 

@@ -67,6 +67,25 @@ FASTSEQ_INLINE T row_maximum(std::ptrdiff_t C, const T* x) {
   return maximum(most);
 }
 
+template <class T>
+struct RowSum {
+  T most, total;
+};
+
+// The largest of a row and sum exp(x - largest); the exponentials into y, which may be x or nullptr.
+template <class T>
+FASTSEQ_INLINE RowSum<T> row_sum(std::ptrdiff_t C, const T* x, T* y) {
+  using V = Vec<T>;
+  const T most = row_maximum(C, x);
+  V total(T(0));
+  for_columns<T>(C, [&](auto c, auto part) {
+    const V e = exp(V::load_part(x + c, part) - V(most));
+    if (y) e.store_part(y + c, part);
+    total += select<T>(V::first(part), e, V(T(0)));
+  });
+  return {most, sum(total)};
+}
+
 // softmax: y_c = exp(x_c - max) / sum exp(x - max);  log softmax: x_c - max - log(sum)
 template <class T>
 void softmax_rows(bool logarithm, std::ptrdiff_t C, const T* x, T* y, std::ptrdiff_t begin,
@@ -75,19 +94,13 @@ void softmax_rows(bool logarithm, std::ptrdiff_t C, const T* x, T* y, std::ptrdi
   for (std::ptrdiff_t r = begin; r < end; ++r) {
     const T* row = x + r * C;
     T* out = y + r * C;
-    const V most(row_maximum(C, row));
-    V total(T(0));
-    for_columns<T>(C, [&](auto c, auto part) {
-      const V e = exp(V::load_part(row + c, part) - most);
-      if (!logarithm) e.store_part(out + c, part);
-      total += select<T>(V::first(part), e, V(T(0)));
-    });
+    const RowSum<T> all = row_sum(C, row, logarithm ? nullptr : out);
     if (logarithm) {
-      const V shift = most + log(V(sum(total)));
+      const V shift = V(all.most) + log(V(all.total));
       for_columns<T>(
           C, [&](auto c, auto part) { (V::load_part(row + c, part) - shift).store_part(out + c, part); });
     } else {
-      const V scale = V(T(1)) / V(sum(total));
+      const V scale = V(T(1)) / V(all.total);
       for_columns<T>(
           C, [&](auto c, auto part) { (V::load_part(out + c, part) * scale).store_part(out + c, part); });
     }

@@ -162,6 +162,32 @@ FASTSEQ_INLINE Vec<T> select(typename Vec<T>::Int mask, Vec<T> yes, Vec<T> no) {
   return Vec<T>(mask ? yes.v : no.v);
 }
 
+// A mask as one bit per lane, the first lane lowest.
+template <class T>
+FASTSEQ_INLINE unsigned lane_bits(typename Vec<T>::Int mask) {
+  [[maybe_unused]] constexpr bool single = sizeof(T) == sizeof(float);
+#if FASTSEQ_VECTOR_BYTES == 64 && defined(__AVX512DQ__)
+  if constexpr (single)
+    return static_cast<unsigned>(_mm512_movepi32_mask((__m512i)mask));
+  else
+    return static_cast<unsigned>(_mm512_movepi64_mask((__m512i)mask));
+#elif FASTSEQ_VECTOR_BYTES == 32 && defined(__AVX2__)
+  if constexpr (single)
+    return static_cast<unsigned>(_mm256_movemask_ps((__m256)mask));
+  else
+    return static_cast<unsigned>(_mm256_movemask_pd((__m256d)mask));
+#elif FASTSEQ_VECTOR_BYTES == 16 && defined(__SSE2__)
+  if constexpr (single)
+    return static_cast<unsigned>(_mm_movemask_ps((__m128)mask));
+  else
+    return static_cast<unsigned>(_mm_movemask_pd((__m128d)mask));
+#else
+  unsigned bits = 0;
+  for (int i = 0; i < Vec<T>::lanes; ++i) bits |= (mask[i] != 0 ? 1u : 0u) << i;
+  return bits;
+#endif
+}
+
 // min and max return their second argument when either is NaN, as the x86 instructions do: put the value that
 // may be NaN second and it passes through.
 #if FASTSEQ_VECTOR_BYTES == 64 && defined(__AVX512F__)

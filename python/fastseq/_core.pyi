@@ -52,6 +52,20 @@ def ctc(
     wants_gradient: bool,
 ) -> tuple[Array, Array | None]: ...
 
+# bind_ctc_align.cpp
+def ctc_align(
+    function: str,
+    logits: Array,
+    labels: Array,
+    logit_lengths: Array,
+    label_lengths: Array,
+    blank: int,
+    input: int,
+    raises: bool,
+    gaps: Array | None,
+    gap_score: float,
+) -> tuple[Array, Array, Array, Array, Array, Array]: ...
+
 # bind_dense.cpp
 def dense_forward(x: Array, kernel: Array, bias: Array | None, activation: str) -> Array: ...
 def dense_backward(

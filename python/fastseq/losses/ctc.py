@@ -111,7 +111,7 @@ class CTC(Loss):
         if "labels" not in parts or any(name not in PARTS for name in parts):
             rule = f"have the key labels, and no others than {', '.join(PARTS[1:])}"
             raise ValueError(message(function, argument, rule, ", ".join(map(str, parts))))
-        labels, found = read_labels(function, parts["labels"], parts.get("label_lengths"), argument)
+        labels, found = read_labels(function, parts["labels"], parts.get("label_lengths"), argument=argument)
         counts = self._counts(function, argument, labels, found, shape[2])
         rows, longest = labels.shape
         target = np.full((rows, 2 + longest), -1, INT64)

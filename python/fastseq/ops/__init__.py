@@ -15,6 +15,7 @@ Losses give value and gradient in one call: ``loss(prediction, target, weights)`
 from fastseq.ops.activation import *  # noqa: F403
 from fastseq.ops.arrays import *  # noqa: F403
 from fastseq.ops.ctc import *  # noqa: F403
+from fastseq.ops.ctc_align import *  # noqa: F403
 from fastseq.ops.dense import *  # noqa: F403
 from fastseq.ops.gather import *  # noqa: F403
 from fastseq.ops.loss import *  # noqa: F403

@@ -27,7 +27,7 @@ def read_lengths(function: str, argument: str, lengths: Any, batch: int, full: i
     return given.astype(INT64, copy=False)
 
 
-def read_labels(function: str, labels: Any, lengths: Any, argument: str = "labels") -> tuple[Array, Array]:
+def read_labels(function: str, labels: Any, lengths: Any, *, argument: str = "labels") -> tuple[Array, Array]:
     """Labels as (batch, longest), and their lengths; a list of sequences brings its own."""
     if lengths is None and isinstance(labels, (list, tuple)) and all(np.ndim(row) == 1 for row in labels):
         found = np.array([len(row) for row in labels], INT64)
