@@ -64,10 +64,10 @@ def measure(options: argparse.Namespace, shape: list[int], threads: int) -> dict
     return {"shape": shape, "threads": len(cpus), "versions": versions, "seconds": times}
 
 
-def table(results: list[dict[str, Any]]) -> str:
+def table(results: list[dict[str, Any]], titled: dict[str, str] = NAMES) -> str:
     """For the README: times in ms, and how many times as long as fastseq each takes."""
     names = list(dict.fromkeys(name for r in results for name in r["seconds"]))
-    titles = ["frames, batch, classes, labels", "threads", *(NAMES[name] for name in names)]
+    titles = ["frames, batch, classes, labels", "threads", *(titled[name] for name in names)]
     lines = [titles, ["---", *["---:"] * (len(titles) - 1)]]
     for result in results:
         times = result["seconds"]
