@@ -58,7 +58,7 @@ class CtcViterbi {
   const std::ptrdiff_t row_, strip_;  // states of a row; of the part of it that a block of the path can touch
   char* next_;                        // free work space
   double *blank_, *label_;            // (row_), (row_ + a register per chunk)
-  double *apart_, *gap_;              // (row_): all ones where a label differs from the one before; at gaps
+  double *apart_, *gap_;              // (row_): -inf where a label is the one before; all ones at gaps
   double* kept_;                      // (blocks, 2, row_): the states before each block
   double* edges_;                     // (chunks, frames + 1): the last label of a chunk before each frame
   double* wrong_;                     // (chunks): not 0 where something read is no probability
@@ -103,7 +103,7 @@ class CtcViterbi {
     const double all = from_bits(V(), Int{} - 1).v[0];
     for (std::ptrdiff_t k = 0; k < row_; ++k) {
       blank_[k] = k == 0 ? 0 : none;
-      apart_[k] = k > 0 && k < s_.labels && s_.label[k] != s_.label[k - 1] ? all : 0;
+      apart_[k] = k > 0 && k < s_.labels && s_.label[k] != s_.label[k - 1] ? 0 : none;
       gap_[k] = s_.gap != nullptr && k <= s_.labels && s_.gap[k] ? all : 0;
     }
     for (std::ptrdiff_t k = 0; k < row_ + L * s_.chunks; ++k) label_[k] = none;
@@ -207,8 +207,15 @@ class CtcViterbi {
   }
 
   static FASTSEQ_INLINE V widened(const float* p) {
-    typedef float Half __attribute__((vector_size(FASTSEQ_VECTOR_BYTES / 2), aligned(4), may_alias));
-    return V(__builtin_convertvector(*reinterpret_cast<const Half*>(p), typename V::Native));
+#if FASTSEQ_VECTOR_BYTES == 64 && defined(__AVX512F__)
+    return V(_mm512_maskz_cvtps_pd(-1, _mm256_loadu_ps(p)));
+#elif FASTSEQ_VECTOR_BYTES == 32 && defined(__AVX2__)
+    return V(_mm256_cvtps_pd(_mm_loadu_ps(p)));
+#else
+    typename V::Native v;
+    for (std::ptrdiff_t i = 0; i < L; ++i) v[i] = static_cast<double>(p[i]);
+    return V(v);
+#endif
   }
   static FASTSEQ_INLINE V widened(const double* p) { return V::load(p); }
 
@@ -233,10 +240,14 @@ class CtcViterbi {
   FASTSEQ_INLINE bool emit(std::ptrdiff_t t, std::ptrdiff_t begin, std::ptrdiff_t end) const {
     const T* const x = frame(t);
     const std::ptrdiff_t first = s_.labels - s_.frames + t, last = t + 1 < s_.labels ? t + 1 : s_.labels;
+    T* const emitted = emitted_;
+    const std::int64_t* const label = s_.label;
     std::ptrdiff_t k = begin;
-    for (; k < end && k < first; ++k) emitted_[k] = static_cast<T>(none);
-    for (; k < end && k < last; ++k) emitted_[k] = x[s_.label[k]];
-    for (; k < end; ++k) emitted_[k] = static_cast<T>(none);
+    for (; k < end && k < first; ++k) emitted[k] = static_cast<T>(none);
+    const std::ptrdiff_t stop = end < last ? end : last;
+#pragma GCC unroll 4
+    for (; k < stop; ++k) emitted[k] = x[label[k]];
+    for (; k < end; ++k) emitted[k] = static_cast<T>(none);
     if (s_.input == CtcInput::logits) return false;
     const auto is_score = [](Vec<T> y) FASTSEQ_INLINED { return y < Vec<T>(static_cast<T>(-none)); };
     auto right = is_score(Vec<T>(static_cast<T>(lack(t, s_.blank))));
@@ -249,35 +260,42 @@ class CtcViterbi {
     return lane_bits<T>(~right) != 0;
   }
 
-  FASTSEQ_INLINE Best only_apart(const Best& before, std::ptrdiff_t k) const {
-    return {select<double>(to_bits(V::load(apart_ + k)), before.v, V(none)), Int{}, Int{}};
-  }
-
   // One frame. From high to low: a state reads those before it, as they were. True where something read is no
   // probability.
-  template <bool traced>
+  template <bool traced, bool gaps>
   bool step(const Rows& r, std::ptrdiff_t t, Origin* origins) const {
     const std::ptrdiff_t first = s_.labels - s_.frames + t, last = t < s_.labels ? t : s_.labels;
-    const std::ptrdiff_t low = (first > 0 ? first : 0) / L * L, high = last / L * L + L;
-    const std::ptrdiff_t begin = low > r.begin ? low : r.begin, end = high < r.end ? high : r.end;
+    const std::ptrdiff_t low = (first > 0 ? first : 0) / L * L, high = last / L * L + L, floor = r.begin;
+    const std::ptrdiff_t begin = low > floor ? low : floor, end = high < r.end ? high : r.end;
     if (begin >= end) return false;
     const bool wrong = emit(t, begin, end);
     const double at_blank = lack(t, s_.blank);
-    const V blank(at_blank), in_gap(gap(t, at_blank)), most(static_cast<double>(most_[t]));
+    const V blank(at_blank), in_gap(gaps ? gap(t, at_blank) : 0), most(static_cast<double>(most_[t]));
     const auto state = [](const double* p) FASTSEQ_INLINED { return Best{V::load(p), Int{}, Int{}}; };
     [[maybe_unused]] const auto bits = [](Int mask) FASTSEQ_INLINED {
       return static_cast<std::uint8_t>(lane_bits<double>(mask));
     };
+    // Registers may be stored over anything: pointers that they might change are read once.
+    double *const blanks = r.blank, *const labels = r.label;
+    const double *const apart = apart_, *const gap_there = gap_;
+    const T* const emitted = emitted_;
     for (std::ptrdiff_t k = end - L; k >= begin; k -= L) {
-      const Best at_b = state(r.blank + k), before = state(r.label + k - 1);
-      const Best to_blank = ctc_blank(at_b, before);
-      const Best to_label = ctc_label(state(r.label + k), at_b, only_apart(before, k));
-      (to_blank.v + select<double>(to_bits(V::load(gap_ + k)), in_gap, blank)).store(r.blank + k);
-      (to_label.v + (widened(emitted_ + k) - most)).store(r.label + k);
+      const Best before = state(labels + k - 1), at_b = state(blanks + k);
+      const Best other = {before.v + V::load(apart + k), Int{}, Int{}};
+      const Best to_blank = ctc_blank(at_b, before), to_label = ctc_label(state(labels + k), at_b, other);
+      V at_k = blank;
+      if constexpr (gaps) at_k = select<double>(to_bits(V::load(gap_there + k)), in_gap, blank);
+      (to_blank.v + at_k).store(blanks + k);
+      (to_label.v + (widened(emitted + k) - most)).store(labels + k);
       if constexpr (traced)
-        origins[(k - r.begin) / L] = {bits(to_blank.second), bits(to_label.second), bits(to_label.third)};
+        origins[(k - floor) / L] = {bits(to_blank.second), bits(to_label.second), bits(to_label.third)};
     }
     return wrong;
+  }
+
+  template <bool traced>
+  bool step(const Rows& r, std::ptrdiff_t t, Origin* origins) const {
+    return s_.gap != nullptr ? step<traced, true>(r, t, origins) : step<traced, false>(r, t, origins);
   }
 
   // Writes what there is to say of frame t, and goes to where the path was before it.
