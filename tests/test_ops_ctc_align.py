@@ -281,9 +281,12 @@ def test_nan_in_any_block_is_found():
     y = log_softmax(x)
     for t in (0, 3000, 4500, 8999):
         for kind, values in (("logits", x), ("log_probs", y)):
-            wrong = values.copy()
-            wrong[0, t, 0] = np.nan
-            assert np.isnan(ops.ctc_align(wrong, labels, input=kind).scores[0])
+            for classes in ([0], [1, 2, 3, 4]):  # of the blank, of every label
+                wrong = values.copy()
+                wrong[0, t, classes] = np.nan
+                got = ops.ctc_align(wrong, labels, input=kind)
+                assert np.isnan(got.scores[0])
+                assert (got.path == -1).all()  # found before any of it was written
 
 
 def test_long_inputs_stay_accurate():

@@ -302,9 +302,7 @@ class CtcViterbi {
   void go_back(Walk& walk, std::ptrdiff_t t, std::ptrdiff_t begin, const Origin* origins) const {
     const std::ptrdiff_t k = walk.k;
     const std::int64_t c = walk.in_label ? s_.label[k] : s_.blank;
-    double y = lack(t, c);
-    if (!walk.in_label && s_.gap != nullptr && s_.gap[k]) y = gap(t, y);
-    y -= static_cast<double>(rest_[t]);
+    const double y = lack(t, c) - static_cast<double>(rest_[t]);
     s_.path[t] = c;
     if (s_.log_probs != nullptr) s_.log_probs[t] = static_cast<T>(y);
 

@@ -27,7 +27,7 @@ struct CtcPath {
   std::int64_t *starts, *ends;  // (labels,)
   T* confidences;               // (labels,)
   std::int64_t* path;           // (frames,)
-  T* log_probs;                 // (frames,) along the path; may be nullptr
+  T* log_probs;                 // (frames,) of the path's classes; may be nullptr
   T* score;    // one number: -inf where no path is possible, NaN where frames hold no numbers;
                // the path, starts and ends are left as they were then
   void* work;  // work_bytes, aligned for double

@@ -14,7 +14,7 @@ struct CtcAlignCall : CtcBatch<T> {
   T* confidences;               // (batch, longest), 0 there
   T* scores;                    // (batch,)
   std::int64_t* path;           // (batch, frames)
-  T* log_probs;                 // (batch, frames), of the path; 0 where there is none
+  T* log_probs;                 // (batch, frames), of the path's classes; 0 where there is none
 };
 
 // Throws std::invalid_argument as ctc() does.
