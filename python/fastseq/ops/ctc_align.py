@@ -83,7 +83,7 @@ def ctc_align(
 
     Memory, beyond the arrays returned, is for one sequence about 1 byte per label and frame while labels
     times frames are below half a million; beyond that about 16 bytes per label times the square root of
-    the frames (10 MB for 100,000 frames and 2,000 labels).
+    the frames (12 MB for 100,000 frames and 2,000 labels).
 
     Args:
         logits: (batch, steps, classes), float32 or float64: what ``input`` says. Steps at or after
@@ -95,8 +95,8 @@ def ctc_align(
         blank: The class of the blank; negative ones count from the end.
         input: "logits": unnormalised; "log_probs": logarithms of probabilities; "probs":
             probabilities. The last two are taken as they are, not normalised.
-        infeasible: What becomes of a sequence whose labels no path of positive probability spells: a
-            score of "inf" below zero, -inf, or "raise".
+        infeasible: What becomes of a sequence whose labels no path of positive probability spells: "inf"
+            gives it a score of -inf, "raise" is an error.
     Returns:
         CtcAlignment: starts, ends, confidences, scores, path. An empty label has a path of blanks. A
         sequence that has NaN or inf in a frame that is used - for log_probs and probs: in a class that
