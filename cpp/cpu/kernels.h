@@ -8,6 +8,7 @@
 #define FASTSEQ_KERNEL_FAMILIES(X) \
   X(ctc, CtcKernels)               \
   X(ctc_align, CtcAlignKernels)    \
+  X(ctc_decode, CtcDecodeKernels)  \
   X(dense, DenseKernels)           \
   X(optimizer, OptimizerKernels) X(peak, PeakKernels) X(rnn, RnnKernels) X(rowwise, RowwiseKernels)
 

@@ -9,6 +9,7 @@ void bind_activation(pybind11::module_& m);
 void bind_arrays(pybind11::module_& m);
 void bind_ctc(pybind11::module_& m);
 void bind_ctc_align(pybind11::module_& m);
+void bind_ctc_decode(pybind11::module_& m);
 void bind_dense(pybind11::module_& m);
 void bind_gather(pybind11::module_& m);
 void bind_info(pybind11::module_& m);

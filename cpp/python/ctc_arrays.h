@@ -8,7 +8,15 @@
 
 namespace fastseq {
 
-// Frames of a batch, their lengths, and the blank, which may count from the end.
+// The class of the blank, which may count from the end.
+inline std::int64_t blank_of(const char* function, std::int64_t blank, std::int64_t classes) {
+  check_value(
+      blank >= -classes && blank < classes, function, "blank",
+      [&] { return "be a class in [0, " + std::to_string(classes) + ") or count from the end"; }, blank);
+  return blank < 0 ? blank + classes : blank;
+}
+
+// Frames of a batch, their lengths, and the blank.
 template <class T>
 void read_frames(const char* function, const py::array& inputs, const py::array& input_lengths,
                  std::int64_t blank, int input, CtcFrames<T>& call) {
@@ -21,10 +29,7 @@ void read_frames(const char* function, const py::array& inputs, const py::array&
   call.classes = inputs.shape(2);
   check_shape(function, "logit_lengths", input_lengths, {call.batch});
   call.input_lengths = elements<std::int64_t>(function, "logit_lengths", input_lengths);
-  check_value(
-      blank >= -call.classes && blank < call.classes, function, "blank",
-      [&] { return "be a class in [0, " + std::to_string(call.classes) + ") or count from the end"; }, blank);
-  call.blank = blank < 0 ? blank + call.classes : blank;
+  call.blank = blank_of(function, blank, call.classes);
 }
 
 template <class T>

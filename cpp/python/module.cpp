@@ -21,6 +21,7 @@ PYBIND11_MODULE(_core, m) {
   fastseq::bind_arrays(m);
   fastseq::bind_ctc(m);
   fastseq::bind_ctc_align(m);
+  fastseq::bind_ctc_decode(m);
   fastseq::bind_dense(m);
   fastseq::bind_gather(m);
   fastseq::bind_info(m);

@@ -7,6 +7,7 @@ _core.read_environment()
 # ruff: noqa: E402  (what follows comes after the environment is read)
 from fastseq import (
     activations,
+    backend,
     callbacks,
     initializers,
     layers,
@@ -31,6 +32,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "activations",
+    "backend",
     "callbacks",
     "get_num_threads",
     "initializers",

@@ -65,6 +65,46 @@ def ctc_align(
     gaps: Array | None,
     gap_score: float,
 ) -> tuple[Array, Array, Array, Array, Array, Array]: ...
+# bind_ctc_decode.cpp
+def ctc_greedy_decode(
+    function: str, logits: Array, logit_lengths: Array, blank: int, input: int
+) -> tuple[Array, Array, Array, Array]: ...
+
+class CtcScorer:
+    def __init__(
+        self,
+        function: str,
+        tokens: list[str],
+        delimiter: str,
+        language_model: Ngram | None,
+        by_token: bool,
+        lm_weight: float,
+        unknown_score: float,
+        token_bonus: float,
+        word_bonus: float,
+        hotwords: list[tuple[str, float]],
+        words: list[str] | None,
+    ) -> None: ...
+
+class CtcBeamSearch:
+    def __init__(
+        self,
+        function: str,
+        batch: int,
+        classes: int,
+        blank: int,
+        input: int,
+        beam_width: int,
+        token_threshold: float,
+        beam_threshold: float,
+        max_tokens: int,
+        scorer: CtcScorer | None,
+    ) -> None: ...
+    def push(self, function: str, logits: Array, logit_lengths: Array) -> None: ...
+    def paths(
+        self, function: str, count: int, finished: bool
+    ) -> tuple[Array, Array, Array, Array, Array]: ...
+    def reset(self, function: str) -> None: ...
 
 # bind_dense.cpp
 def dense_forward(x: Array, kernel: Array, bias: Array | None, activation: str) -> Array: ...

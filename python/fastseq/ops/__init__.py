@@ -16,6 +16,7 @@ from fastseq.ops.activation import *  # noqa: F403
 from fastseq.ops.arrays import *  # noqa: F403
 from fastseq.ops.ctc import *  # noqa: F403
 from fastseq.ops.ctc_align import *  # noqa: F403
+from fastseq.ops.ctc_decode import *  # noqa: F403
 from fastseq.ops.dense import *  # noqa: F403
 from fastseq.ops.gather import *  # noqa: F403
 from fastseq.ops.loss import *  # noqa: F403
