@@ -51,13 +51,6 @@ void CtcSearch::push(const double* log_probs) {
   if (starts_.full()) starts_.keep({&now_.label_starts, &now_.blank_starts});
 }
 
-// The better rank first. Of equal ones, what comes from the better prefix; of that, as it is before grown,
-// and grown by the lower class first.
-bool CtcSearch::better(const Candidate& a, const Candidate& b) {
-  if (a.rank != b.rank) return a.rank > b.rank;
-  return a.place != b.place ? a.place < b.place : a.token < b.token;
-}
-
 CtcSearch::Way CtcSearch::best_way(std::size_t place, std::int32_t token) const {
   const Way after_blank = {now_.best_blank[place], now_.blank_starts[place]};
   if (token == now_.last[place] || now_.best_blank[place] >= now_.best_label[place]) return after_blank;
@@ -128,16 +121,13 @@ void CtcSearch::list_children() {
 
 void CtcSearch::find_candidates() {
   candidates_.clear();
-  double least = -impossible, most = impossible;
   for (std::size_t j = 0; j < now_.size(); ++j) {
     if (stayed_.total[j] == impossible) continue;
     const double rank = stayed_.total[j] + (options_.scorer ? now_.context[j].added() : 0);
-    candidates_.push_back({rank, place_of(j), none});
-    least = std::min(least, rank);
-    most = std::max(most, rank);
+    candidates_.push(rank, place_of(j), none);
   }
-  double floor = candidates_.size() >= width_ ? least : impossible;
-  floor = std::max(floor, most - options_.beam_threshold);
+  double floor = candidates_.size() >= width_ ? candidates_.worst() : impossible;
+  floor = std::max(floor, candidates_.best() - options_.beam_threshold);
 
   const double ahead = now_.rank.empty() ? 0 : now_.rank[0] + most_gain_;
   tokens_.erase(std::remove_if(tokens_.begin(), tokens_.end(),
@@ -175,33 +165,23 @@ void CtcSearch::grow(std::size_t place, double& floor) {
       rank += added;
     }
     if (rank < floor || rank == impossible) continue;
-    candidates_.push_back({rank, place_of(place), each.token});
+    candidates_.push(rank, place_of(place), each.token);
     floor = std::max(floor, rank - options_.beam_threshold);
-    if (candidates_.size() >= full) cut(floor);
+    if (candidates_.size() < full) continue;
+    candidates_.cut(width_);
+    floor = std::max(floor, candidates_.worst());
   }
 }
 
-// Leaves the best beam_width candidates; the worst of them is what a further one has to reach.
-void CtcSearch::cut(double& floor) {
-  if (candidates_.size() <= width_) return;
-  const auto last = candidates_.begin() + static_cast<std::ptrdiff_t>(width_) - 1;
-  std::nth_element(candidates_.begin(), last, candidates_.end(), better);
-  floor = std::max(floor, last->rank);
-  candidates_.resize(width_);
-}
-
 void CtcSearch::replace() {
-  double floor = impossible;
-  cut(floor);
-  std::sort(candidates_.begin(), candidates_.end(), better);
-  while (!candidates_.empty() && candidates_.back().rank < candidates_[0].rank - options_.beam_threshold)
-    candidates_.pop_back();
+  candidates_.sort(width_);
+  candidates_.drop_below(candidates_.best() - options_.beam_threshold);
 
   next_.resize(candidates_.size());
   if (options_.scorer) next_.context.resize(candidates_.size());
   for (std::size_t j = 0; j < now_.size(); ++j) tree_.set_place(now_.prefix[j], none);
   for (std::size_t k = 0; k < candidates_.size(); ++k) {
-    const Candidate& each = candidates_[k];
+    const CtcCandidate& each = candidates_[k];
     if (each.token == none)
       keep(index(each.place), k);
     else
@@ -226,7 +206,7 @@ void CtcSearch::keep(std::size_t from, std::size_t to) {
   if (options_.scorer) next_.context[to] = now_.context[from];
 }
 
-void CtcSearch::extend(const Candidate& candidate, std::size_t to) {
+void CtcSearch::extend(const CtcCandidate& candidate, std::size_t to) {
   const std::size_t from = index(candidate.place);
   const double log_prob = log_probs_[candidate.token];
   const Way way = best_way(from, candidate.token);
@@ -242,14 +222,15 @@ void CtcSearch::extend(const Candidate& candidate, std::size_t to) {
 }
 
 std::vector<CtcPath> CtcSearch::paths(std::size_t count, bool finished) const {
-  std::vector<Candidate> order;
+  std::vector<CtcCandidate> order;
   for (std::size_t j = 0; j < now_.size(); ++j) {
     const double end =
         options_.scorer && finished ? options_.scorer->finish(now_.context[j], tree_, now_.prefix[j]) : 0.0;
     if (end > impossible) order.push_back({now_.rank[j] + end, place_of(j), none});
   }
   count = std::min(count, order.size());
-  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(), better);
+  std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
+                    CtcCandidate::Better());
   std::vector<CtcPath> found(count);
   for (std::size_t k = 0; k < count; ++k) {
     const std::size_t j = index(order[k].place);

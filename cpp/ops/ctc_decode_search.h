@@ -6,6 +6,7 @@
 #include <limits>
 #include <vector>
 
+#include "ops/ctc_decode_candidates.h"
 #include "ops/ctc_decode_prefixes.h"
 #include "ops/ctc_decode_scorer.h"
 
@@ -57,22 +58,14 @@ class CtcSearch {
     std::int32_t token;
   };
 
-  // A prefix of the beam (place) as it is (token -1) or with one token more.
-  struct Candidate {
-    double rank;
-    std::int32_t place, token;
-  };
-  static bool better(const Candidate& a, const Candidate& b);
-
   void choose_tokens(const double* log_probs);
   void stay(const double* log_probs);
   void list_children();
   void find_candidates();
   void grow(std::size_t place, double& floor);
-  void cut(double& floor);
   void replace();
   void keep(std::size_t from, std::size_t to);
-  void extend(const Candidate& candidate, std::size_t to);
+  void extend(const CtcCandidate& candidate, std::size_t to);
 
   bool is_pruned(std::int32_t token) const { return prunes_ && !grows_[static_cast<std::size_t>(token)]; }
   double extended(std::size_t place, std::int32_t token, double log_prob) const {
@@ -103,7 +96,7 @@ class CtcSearch {
   std::vector<std::int32_t> parent_, first_child_, next_child_;  // places in the beam, or -1
   std::vector<std::int64_t> seen_;                               // by class: the last to have it as a child
   std::int64_t turn_ = 0;
-  std::vector<Candidate> candidates_;
+  CtcCandidates candidates_;
 };
 
 }  // namespace fastseq

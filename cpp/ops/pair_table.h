@@ -23,7 +23,7 @@ class PairTable {
   // The pair is not there yet; value >= 0.
   void insert(std::int32_t a, std::int32_t b, std::int32_t value) {
     if (2 * (count_ + 1) > slots_.size()) grow();
-    put({key_of(a, b), value});
+    put(key_of(a, b), value);
     ++count_;
   }
 
@@ -56,10 +56,11 @@ class PairTable {
   }
   std::size_t after(std::size_t i) const { return (i + 1) & (slots_.size() - 1); }
 
-  void put(const Slot& slot) {
-    std::size_t i = home(slot.key);
+  void put(std::uint64_t key, std::int32_t value) {
+    std::size_t i = home(key);
     while (slots_[i].value != none) i = after(i);
-    slots_[i] = slot;
+    slots_[i].key = key;
+    slots_[i].value = value;
   }
 
   void grow() {
@@ -67,7 +68,7 @@ class PairTable {
     old.swap(slots_);
     for (shift_ = 64; slots_.size() >> (64 - shift_) > 1;) --shift_;
     for (const Slot& slot : old)
-      if (slot.value != none) put(slot);
+      if (slot.value != none) put(slot.key, slot.value);
   }
 
   std::vector<Slot> slots_;  // a power of two of them
