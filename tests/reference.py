@@ -497,3 +497,100 @@ def ctc_best_path(log_probs, label, blank=0, gaps=(), gap=-np.inf):
         path.append(s)
         s -= origins[t, s]
     return score, path[::-1]
+# -------------------------------------------------------------------------------- CTC decoding
+
+
+def ctc_greedy_decode(log_probs, blank=0):
+    """(labels, score, starts) of one sequence (steps, classes)."""
+    log_probs = _f64(log_probs)
+    best = log_probs.argmax(-1)
+    starts = [t for t, c in enumerate(best) if c != blank and (t == 0 or c != best[t - 1])]
+    return [int(best[t]) for t in starts], log_probs.max(-1).sum(), starts
+
+
+def ctc_beam_search(
+    log_probs,
+    beam_width,
+    blank=0,
+    added=lambda labels, finished: 0.0,
+    token_threshold=-math.inf,
+    beam_threshold=math.inf,
+    max_tokens=None,
+):
+    """[(labels, score, total)] of one sequence (steps, classes), best first.
+
+    ``added(labels, finished)`` is what a prefix's rank gets beyond its log-probability; -inf forbids it.
+    """
+    beam = {(): (0.0, -math.inf)}  # prefix: log-probability of ending in a blank, of ending in its last label
+    for frame in _f64(log_probs):
+        likeliest = sorted((c for c in range(len(frame)) if c != blank), key=lambda c: (-frame[c], c))
+        tokens = sorted(c for c in likeliest[:max_tokens] if frame[c] >= token_threshold)
+        ways = {}  # prefix: (blank, label), in the order in which ties are broken
+        for prefix, (ends_blank, ends_label) in beam.items():
+            both = np.logaddexp(ends_blank, ends_label)
+            steps = [(prefix, both + frame[blank], -math.inf)]
+            if prefix:
+                steps.append((prefix, -math.inf, ends_label + frame[prefix[-1]]))
+            for c in tokens:
+                before = ends_blank if prefix and prefix[-1] == c else both
+                steps.append(((*prefix, c), -math.inf, before + frame[c]))
+            for longer, to_blank, to_label in steps:
+                if added(longer, False) > -math.inf:
+                    old = ways.get(longer, (-math.inf, -math.inf))
+                    ways[longer] = (np.logaddexp(old[0], to_blank), np.logaddexp(old[1], to_label))
+        rank = {prefix: np.logaddexp(*ends) + added(prefix, False) for prefix, ends in ways.items()}
+        place = {prefix: k for k, prefix in enumerate(beam)}
+
+        def order(prefix, rank=rank, place=place):
+            if prefix in place:
+                return -rank[prefix], place[prefix], -1
+            return -rank[prefix], place[prefix[:-1]], prefix[-1]
+
+        kept = sorted((p for p in ways if rank[p] > -math.inf), key=order)[:beam_width]
+        beam = {p: ways[p] for p in kept if rank[p] >= rank[kept[0]] - beam_threshold}
+    found = [(list(p), np.logaddexp(*ends)) for p, ends in beam.items()]
+    found = [(labels, score, score + added(tuple(labels), True)) for labels, score in found]
+    return sorted((each for each in found if each[2] > -math.inf), key=lambda each: -each[2])
+
+
+def ctc_added(
+    labels,
+    finished,
+    tokens,
+    delimiter=" ",
+    lm_score=None,
+    by_token=False,
+    lm_weight=0.0,
+    unknown_score=0.0,
+    known=(),
+    token_bonus=0.0,
+    word_bonus=0.0,
+    hotwords=None,
+    words=None,
+):
+    """What a language model, bonuses, hotwords and a list of words add to the rank of ``labels``.
+
+    ``lm_score(words, finished)`` is the natural log-probability of a sentence, or of its beginning.
+    """
+    pieces = [tokens[c] for c in labels]
+    *complete, begun = "".join(pieces).split(delimiter) if delimiter else ["".join(pieces)]
+    if finished:
+        complete, begun = [*complete, begun], ""
+    complete = [word for word in complete if word]
+    hotwords = hotwords or {}
+    if words is not None and not (
+        set(complete) <= set(words) and any(word.startswith(begun) for word in [*words, ""])
+    ):
+        return -math.inf
+    total = token_bonus * len(pieces) + word_bonus * len(complete)
+    total += sum(hotwords.get(word, 0.0) for word in complete)
+    if begun:
+        total += max(
+            (boost * len(begun) / len(word) for word, boost in hotwords.items() if word.startswith(begun)),
+            default=0.0,
+        )
+    if lm_score is not None:
+        units = pieces if by_token else complete
+        strange = sum(unit not in known for unit in units)
+        total += lm_weight * (lm_score(units, finished) + unknown_score * strange)
+    return total

@@ -1,0 +1,670 @@
+"""CTC decoding beside brute force over all alignments, twins in Python, and TensorFlow."""
+
+import itertools
+import math
+import threading
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import fastseq
+from fastseq import backend, ops
+
+INF = math.inf
+
+
+def frames(seed, *shape, scale=1.0, dtype=np.float64):
+    return (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
+
+
+def log_softmax(x):
+    return reference.log_softmax(x.astype(np.float64))
+
+
+def paths(decoded, n=0):
+    """[(labels, score, total)] of sequence n, as the twin gives them."""
+    count = int((decoded.lengths[n] >= 0).sum())
+    lengths = decoded.lengths[n]
+    return [
+        (decoded.labels[n, k, : lengths[k]].tolist(), decoded.scores[n, k], decoded.totals[n, k])
+        for k in range(count)
+    ]
+
+
+def assert_same_paths(got, want, tolerance=1e-9):
+    assert [labels for labels, _, _ in got] == [labels for labels, _, _ in want]
+    for (_, score, total), (_, wanted_score, wanted_total) in zip(got, want, strict=True):
+        assert score == pytest.approx(wanted_score, rel=tolerance, abs=tolerance)
+        assert total == pytest.approx(wanted_total, rel=tolerance, abs=tolerance)
+
+
+def same(a, b):
+    return all(np.array_equal(one, other, equal_nan=True) for one, other in zip(a, b, strict=True))
+
+
+# --------------------------------------------------------------------------------- the best path
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_greedy_matches_the_twin(dtype, isa):
+    for seed, (batch, steps, classes) in enumerate(
+        [(1, 1, 1), (3, 7, 2), (5, 40, 3), (4, 33, 28), (2, 70, 17), (1, 300, 5), (2, 9, 1000)]
+    ):
+        x = frames(seed, batch, steps, classes, scale=3, dtype=dtype)
+        lengths = np.random.default_rng(seed).integers(0, steps + 1, batch)
+        for blank in (0, -1, classes // 2):
+            got = ops.ctc_greedy_decode(x, lengths, blank=blank)
+            want = [
+                reference.ctc_greedy_decode(log_softmax(x[n, :steps]), blank % classes)
+                for n, steps in enumerate(lengths)
+            ]
+            longest = max(len(labels) for labels, _, _ in want)
+            assert got.labels.shape == got.starts.shape == (batch, longest)
+            for n, (labels, score, starts) in enumerate(want):
+                padding = [-1] * (longest - len(labels))
+                assert got.labels[n].tolist() == labels + padding
+                assert got.starts[n].tolist() == starts + padding
+                assert got.lengths[n] == len(labels)
+                assert got.scores[n] == pytest.approx(score, rel=1e-5 if dtype == np.float32 else 1e-12)
+            assert same([got.totals], [got.scores])
+            for kind, values in (("log_probs", log_softmax(x)), ("probs", np.exp(log_softmax(x)))):
+                other = ops.ctc_greedy_decode(values, lengths, blank=blank, input=kind)
+                assert same(other[:2], got[:2])
+                np.testing.assert_allclose(other.scores, got.scores, rtol=1e-5)
+
+
+def test_greedy_matches_tensorflow():
+    x = frames(0, 8, 50, 12, scale=2, dtype=np.float32)
+    lengths = np.array([50, 0, 1, 50, 33, 20, 49, 7])
+    found, minus_logits = tf.nn.ctc_greedy_decoder(tf.constant(x.swapaxes(0, 1)), lengths, blank_index=3)
+    got = ops.ctc_greedy_decode(x, lengths, blank=3)
+    assert np.array_equal(got.labels, tf.sparse.to_dense(found[0], default_value=-1))
+    logits = ops.ctc_greedy_decode(x, lengths, blank=3, input="log_probs").scores
+    np.testing.assert_allclose(logits, -minus_logits.numpy()[:, 0], rtol=1e-6)
+
+
+def test_the_first_of_equal_classes_counts(isa):
+    for classes in (2, 5, 16, 17, 40):
+        x = np.zeros((1, 3, classes), np.float32)
+        x[0, 1, classes // 2 :] = 1
+        found = ops.ctc_greedy_decode(x, blank=-1)
+        blank = classes - 1
+        assert found.labels[0].tolist() == [c for c in (0, classes // 2, 0) if c != blank]
+
+
+# ------------------------------------------------------------------------------- prefix beam search
+
+
+def alignments(log_probs, blank):
+    """{labels: [(log-probability, starts) of every alignment]} of one sequence."""
+    steps, classes = log_probs.shape
+    found = {}
+    for path in itertools.product(range(classes), repeat=steps):
+        starts = [t for t, c in enumerate(path) if c != blank and (t == 0 or c != path[t - 1])]
+        labels = tuple(path[t] for t in starts)
+        found.setdefault(labels, []).append((sum(log_probs[t, c] for t, c in enumerate(path)), starts))
+    return found
+
+
+@pytest.mark.parametrize(("steps", "classes"), [(1, 2), (4, 2), (6, 2), (4, 3), (6, 3), (3, 4), (5, 4), (6, 4)])
+def test_all_tiny_cases_by_brute_force(steps, classes, isa):
+    """Wide enough, the search is exact: every labelling, its score, and its best alignment."""
+    blank = (steps + classes) % classes
+    x = frames(steps * classes, 1, steps, classes, scale=1.5)
+    every = alignments(log_softmax(x[0]), blank)
+    want = sorted(
+        ((list(labels), np.logaddexp.reduce([p for p, _ in ways])) for labels, ways in every.items()),
+        key=lambda each: -each[1],
+    )
+    found = ops.ctc_beam_search(x, blank=blank, beam_width=5000, top_paths=len(every) + 3)
+    assert_same_paths(paths(found), [(labels, score, score) for labels, score in want], 1e-11)
+    losses = ops.ctc_loss(np.repeat(x, len(want), 0), [labels for labels, _ in want], blank=blank)
+    np.testing.assert_allclose(found.scores[0, : len(want)], -losses, rtol=1e-11)
+    for k, (labels, _) in enumerate(want):
+        starts = max(every[tuple(labels)])[1]
+        assert found.starts[0, k].tolist() == starts + [-1] * (found.starts.shape[2] - len(starts))
+    assert found.lengths[0, len(want) :].tolist() == [-1] * 3
+    assert found.scores[0, len(want) :].tolist() == [-INF] * 3
+    assert (found.labels[0, len(want) :] == -1).all()
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), steps=st.integers(0, 12), classes=st.integers(1, 6),
+    width=st.integers(1, 12), scale=st.sampled_from([0.3, 1.0, 4.0, 30.0]), blank=st.integers(0, 5),
+    token_threshold=st.sampled_from([None, -1.5, -4.0]), beam_threshold=st.sampled_from([None, 0.5, 3.0]),
+    max_tokens=st.sampled_from([None, 1, 2]),
+)  # fmt: skip
+def test_any_search_matches_the_twin(
+    seed, steps, classes, width, scale, blank, token_threshold, beam_threshold, max_tokens
+):
+    x, blank = frames(seed, 1, steps, classes, scale=scale), blank % classes
+    options = {"token_threshold": token_threshold, "beam_threshold": beam_threshold, "max_tokens": max_tokens}
+    given_ = {name: value for name, value in options.items() if value is not None}
+    want = reference.ctc_beam_search(log_softmax(x[0]), width, blank, **given_)
+    got = ops.ctc_beam_search(x, blank=blank, beam_width=width, top_paths=width, **options)
+    assert_same_paths(paths(got), want)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_wide_searches_match_the_twin(dtype, isa):
+    for seed, (steps, classes, width, scale) in enumerate(
+        [(40, 5, 30, 1.0), (30, 28, 100, 2.0), (12, 70, 40, 1.0), (60, 3, 25, 3.0), (8, 300, 20, 3.0)]
+    ):
+        x = frames(seed, 1, steps, classes, scale=scale, dtype=dtype)
+        want = reference.ctc_beam_search(log_softmax(x[0]), width)
+        got = ops.ctc_beam_search(x, beam_width=width, top_paths=5)
+        assert_same_paths(paths(got), want[:5], 1e-5 if dtype == np.float32 else 1e-9)
+
+
+def test_equal_candidates_go_by_the_rule():
+    """The better prefix first, then as it is before grown, then the lower label: without sums, all is exact."""
+    one = np.full((1, 1, 6), -2.0)
+    order = [[], [1], [2], [3], [4], [5]]
+    for width in range(1, 7):
+        got = ops.ctc_beam_search(one, input="log_probs", beam_width=width, top_paths=width)
+        assert [labels for labels, _, _ in paths(got)] == order[:width]
+    two = np.full((1, 2, 5), -INF)
+    two[0, 0, [1, 2]] = two[0, 1, [3, 4]] = -1.0
+    order = [[1, 3], [1, 4], [2, 3], [2, 4]]
+    for width in range(2, 5):
+        got = ops.ctc_beam_search(two, input="log_probs", beam_width=width, top_paths=width)
+        assert [labels for labels, _, _ in paths(got)] == order[:width]
+    many = np.full((1, 1, 400), -2.0)  # enough to be cut on the way
+    got = ops.ctc_beam_search(many, input="log_probs", beam_width=50, top_paths=50)
+    assert [labels for labels, _, _ in paths(got)] == [[], *([c] for c in range(1, 50))]
+
+
+def test_ragged_batch_is_each_sequence_alone():
+    x, lengths = frames(1, 6, 30, 9, scale=2), [30, 0, 17, 1, 30, 5]
+    whole = ops.ctc_beam_search(x, lengths, beam_width=20, top_paths=3)
+    x[1:4, 25:] = np.nan  # not read
+    for n, steps in enumerate(lengths):
+        alone = ops.ctc_beam_search(x[n : n + 1, :steps], beam_width=20, top_paths=3)
+        assert paths(alone) == paths(whole, n)
+    assert paths(whole, 1) == [([], 0.0, 0.0)]
+
+
+@pytest.mark.parametrize(("scale", "width"), [(1.0, 60), (3.0, 60), (3.0, 400), (6.0, 100)])
+def test_as_likely_as_what_tensorflow_finds(scale, width):
+    """TensorFlow does not grow prefixes that it has just dropped, so its beams are not quite ours."""
+    x = frames(3, 16, 60, 12, scale=scale, dtype=np.float32)
+    lengths = np.random.default_rng(0).integers(20, 61, 16)
+    found, scores = tf.nn.ctc_beam_search_decoder(tf.constant(x.swapaxes(0, 1)), lengths, beam_width=width)
+    theirs = [row[row >= 0].tolist() for row in tf.sparse.to_dense(found[0], default_value=-1).numpy()]
+    got = ops.ctc_beam_search(x, lengths, blank=-1, beam_width=width)
+    ours = [labels for n in range(16) for labels, _, _ in paths(got, n)]
+    exact = [-ops.ctc_loss(x.astype(float), labels, lengths, blank=-1) for labels in (ours, theirs)]
+    assert (got.scores[:, 0] < exact[0] + 1e-4).all()
+    assert np.mean(exact[0] - exact[1]) > -0.02
+    alike = [n for n in range(16) if ours[n] == theirs[n]]
+    assert len(alike) >= (10 if scale == 1 else 14)
+    if scale * width > 500:
+        assert len(alike) == 16
+        np.testing.assert_allclose(got.scores[:, 0], scores.numpy()[:, 0], atol=1e-3)
+
+
+def test_kinds_of_input_agree():
+    x = frames(4, 3, 25, 7, scale=2)
+    want = ops.ctc_beam_search(x, beam_width=15, top_paths=2)
+    for kind, values in (("log_probs", log_softmax(x)), ("probs", np.exp(log_softmax(x)))):
+        got = ops.ctc_beam_search(values, beam_width=15, top_paths=2, input=kind)
+        assert same([got.labels, got.lengths, got.starts], [want.labels, want.lengths, want.starts])
+        np.testing.assert_allclose(got.scores, want.scores, rtol=1e-12)
+
+
+def test_impossible_classes():
+    """A class of probability 0 is in no path; where all are, there is no path."""
+    for kind, value in (("logits", -INF), ("log_probs", -INF), ("probs", 0.0)):
+        x = np.full((1, 4, 3), 0.25)
+        x[:, :, 1] = value
+        got = ops.ctc_beam_search(x, input=kind, beam_width=50, top_paths=50)
+        assert all(1 not in labels for labels, _, _ in paths(got))
+        assert len(paths(got)) == 3  # [], [2], [2, 2]
+    nothing = ops.ctc_beam_search(np.zeros((1, 4, 3)), input="probs", top_paths=2)
+    assert nothing.lengths.tolist() == [[-1, -1]]
+    assert nothing.scores.tolist() == [[-INF, -INF]]
+    assert nothing.labels.shape == (1, 2, 0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, INF])
+@pytest.mark.parametrize("kind", ["logits", "log_probs", "probs"])
+def test_nan_and_inf_frames_do_not_spread(bad, kind, isa):
+    for classes in (3, 20):
+        x = np.exp(log_softmax(frames(5, 4, 9, classes)))
+        clean = ops.ctc_beam_search(x, input=kind, top_paths=2), ops.ctc_greedy_decode(x, input=kind)
+        x[1, 8, 2], x[2, 0, 0] = bad, bad
+        for decoded, was in zip(
+            (ops.ctc_beam_search(x, input=kind, top_paths=2), ops.ctc_greedy_decode(x, input=kind)),
+            clean,
+            strict=True,
+        ):
+            assert (decoded.lengths[1:3] == 0).all()
+            assert np.isnan(decoded.scores[1:3]).all()
+            assert np.isnan(decoded.totals[1:3]).all()
+            assert (decoded.labels[1:3] == -1).all()
+            for n in (0, 3):
+                length = was.lengths[n].max()
+                assert same([decoded.scores[n]], [was.scores[n]])
+                assert same([decoded.labels[n, ..., :length]], [was.labels[n, ..., :length]])
+    x = np.full((1, 2, 3), 0.5)
+    x[0, 1, 1] = -0.5
+    assert np.isnan(ops.ctc_greedy_decode(x, input="probs").scores).all()
+    assert np.isnan(ops.ctc_beam_search(x, input="probs").scores).all()
+
+
+def test_edges():
+    for shape in [(0, 5, 4), (2, 0, 4), (0, 0, 4), (2, 3, 1)]:
+        x = np.zeros(shape)
+        greedy = ops.ctc_greedy_decode(x)
+        assert greedy.labels.shape == (shape[0], 0)
+        assert greedy.scores.tolist() == [0] * shape[0]
+        found = ops.ctc_beam_search(x, top_paths=2)
+        assert found.labels.shape == found.starts.shape == (shape[0], 2, 0)
+        assert found.lengths.tolist() == [[0, -1]] * shape[0]
+        assert found.scores.tolist() == [[0, -INF]] * shape[0]
+    x = frames(6, 1, 5000, 3)
+    one = ops.ctc_beam_search(x, beam_width=1)
+    many = ops.ctc_beam_search(x, beam_width=100)
+    assert many.scores[0, 0] >= one.scores[0, 0]
+    assert -ops.ctc_loss(x, [many.labels[0, 0].tolist()])[0] >= many.scores[0, 0]
+
+
+def test_starts_lie_on_an_alignment():
+    x = frames(7, 3, 400, 12, scale=3)
+    found = ops.ctc_beam_search(x, beam_width=50, top_paths=4)
+    for n in range(3):
+        for k, (labels, _, _) in enumerate(paths(found, n)):
+            starts = found.starts[n, k, : len(labels)]
+            gaps = 1 + (np.diff(labels) == 0)  # a blank between equal ones
+            assert (np.diff(starts) >= gaps).all()
+            assert len(starts) == len(labels)
+    best = np.zeros((1, 12, 4))
+    for t, c in enumerate([0, 0, 2, 2, 0, 2, 0, 0, 1, 1, 3, 0]):
+        best[0, t, c] = 8
+    assert ops.ctc_beam_search(best).starts.tolist() == [[[2, 5, 8, 10]]]
+
+
+def test_results_do_not_depend_on_threads():
+    x = frames(8, 7, 60, 30, scale=2, dtype=np.float32)
+    lengths = [60, 3, 59, 0, 41, 60, 17]
+    before = fastseq.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            fastseq.set_num_threads(threads)
+            results.append(
+                (*ops.ctc_greedy_decode(x, lengths), *ops.ctc_beam_search(x, lengths, top_paths=3))
+            )
+    finally:
+        fastseq.set_num_threads(before)
+    assert same(results[0], results[1])
+    assert same(results[0], results[2])
+
+
+# ------------------------------------------------------ language models, hotwords and lists of words
+
+LETTERS = ["", "a", "b", "c", " "]
+ARPA = """\\data\\
+ngram 1=8
+ngram 2=6
+ngram 3=2
+
+\\1-grams:
+-99 <s> -0.3
+-1.1 </s>
+-1.6 <unk> -0.2
+-0.9 a -0.4
+-1.0 ab -0.3
+-1.2 b -0.25
+-1.3 ca -0.1
+-1.4 c
+
+\\2-grams:
+-0.5 <s> ab -0.2
+-0.9 ab a
+-0.4 ab ca -0.3
+-0.7 a b -0.1
+-0.8 ca </s>
+-0.6 b c
+
+\\3-grams:
+-0.2 <s> ab ca
+-0.3 ab ca </s>
+
+\\end\\
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("lm") / "tiny.arpa"
+    path.write_text(ARPA)
+    return ops.NgramModel(path)
+
+
+def spoken(model, **options):
+    """The twin's ``added`` and the arguments of ctc_beam_search that mean the same."""
+    arguments = {"tokens": LETTERS, **options}
+    twin = dict(arguments)
+    if twin.pop("language_model", None) is not None:
+        known = {"a", "b", "c", "ab", "ca"}
+        twin |= {"lm_score": lambda words, end: model.score(words, eos=end), "known": known}
+        twin.setdefault("unknown_score", -10.0)
+        twin.setdefault("lm_weight", 0.5)
+    twin["by_token"] = twin.pop("lm_unit", "word") == "token"
+    if isinstance(twin.get("hotwords"), list):
+        twin["hotwords"] = dict.fromkeys(twin["hotwords"], twin.pop("hotword_weight", 10.0))
+    twin["delimiter"] = twin.pop("word_delimiter", " ")
+    return (lambda labels, finished: reference.ctc_added(labels, finished, **twin)), arguments
+
+
+WAYS_TO_SCORE = [
+    {"token_bonus": 0.7},
+    {"word_bonus": 1.5},
+    {"word_bonus": -2.0},
+    {"language_model": True},
+    {"language_model": True, "lm_weight": 2.0, "word_bonus": 1.0},
+    {"language_model": True, "unknown_score": 0.0, "lm_weight": 1.0},
+    {"language_model": True, "lm_unit": "token", "lm_weight": 0.8, "token_bonus": 1.0},
+    {"hotwords": {"ab": 3.0, "abca": 2.0, "cc": 0.5}},
+    {"hotwords": ["bac", "ba"], "hotword_weight": 4.0},
+    {"words": ["ab", "abc", "ca"]},
+    {"words": []},
+    {"words": ["ab", "b", "ca"], "language_model": True, "hotwords": ["b"], "word_bonus": 0.5},
+    {"words": ["ab c", "b"], "word_delimiter": "", "hotwords": {"b": 1.0}},
+    {"tokens": ["", "a", " b", "ca", " "], "language_model": True, "words": ["a", "ba", "bca", "ca"]},
+    {"tokens": ["", "é", " b", "ca", "▁"], "hotwords": {"éca": 5.0}, "word_delimiter": " "},
+]
+
+
+@pytest.mark.parametrize("options", WAYS_TO_SCORE, ids=str)
+def test_scored_searches_match_the_twin(options, model):
+    options = {**options, **({"language_model": model} if "language_model" in options else {})}
+    added, arguments = spoken(model, **options)
+    for seed, (steps, width, scale) in enumerate([(1, 3, 1), (6, 2000, 1), (12, 7, 2), (20, 25, 1.5), (15, 3, 4)]):
+        x = frames(seed, 1, steps, 5, scale=scale)
+        want = reference.ctc_beam_search(log_softmax(x[0]), width, added=added)
+        got = ops.ctc_beam_search(x, beam_width=width, top_paths=min(width, 20), **arguments)
+        assert_same_paths(paths(got), want[:20])
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 12), data=st.data())
+def test_any_scored_search_matches_the_twin(seed, width, data, model):
+    word = st.text("abc", min_size=1, max_size=4)
+    number = st.floats(-3, 3)
+    options = data.draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "word_bonus": number,
+                "token_bonus": number,
+                "language_model": st.just(model),
+                "lm_weight": st.floats(0, 3),
+                "hotwords": st.dictionaries(word, st.floats(0, 8), max_size=4),
+                "words": st.lists(word, max_size=8),
+            },
+        )
+    )
+    added, arguments = spoken(model, **options)
+    x = frames(seed, 1, 10, 5, scale=2)
+    want = reference.ctc_beam_search(log_softmax(x[0]), width, added=added, beam_threshold=6.0)
+    got = ops.ctc_beam_search(x, beam_width=width, top_paths=width, beam_threshold=6.0, **arguments)
+    assert_same_paths(paths(got), want)
+
+
+def test_a_language_model_changes_what_is_found(model):
+    """The frames say "ab cb" as loudly as "ab ca": the model has heard the second."""
+    x = np.full((1, 5, 5), -8.0)
+    for t, letters in enumerate(["a", "b", " ", "c", "ab"]):
+        for letter in letters:
+            x[0, t, LETTERS.index(letter)] = 0.0 if letter != "a" or t == 0 else -0.01
+    say = lambda **options: "".join(  # noqa: E731
+        LETTERS[c] for c in ops.ctc_beam_search(x, tokens=LETTERS, **options).labels[0, 0]
+    )
+    assert say() == "ab cb"
+    assert say(language_model=model) == "ab ca"
+    assert say(hotwords=["ca"]) == "ab ca"
+    assert say(words=["ab", "ca"]) == "ab ca"
+    assert say(language_model=model, lm_weight=0) == "ab cb"
+
+
+# ------------------------------------------------------------------------------------------ streams
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), data=st.data())
+def test_pieces_give_what_the_whole_gives(seed, data, model):
+    rng = np.random.default_rng(seed)
+    batch, steps = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 40))
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    x = frames(seed, batch, steps, 5, scale=2, dtype=dtype)
+    options = data.draw(
+        st.sampled_from([{}, {"tokens": LETTERS, "language_model": model, "hotwords": ["ab"]}])
+    )
+    search = ops.CtcBeamSearch(5, batch=batch, beam_width=15, **options)
+    parts = [[] for _ in range(batch)]
+    at = 0
+    while at < steps:
+        size = int(rng.integers(0, 8))
+        piece = x[:, at : at + size]
+        lengths = rng.integers(0, piece.shape[1] + 1, batch)
+        search.push(piece, lengths)
+        for n, length in enumerate(lengths):
+            parts[n].append(piece[n, :length])
+        at += size
+        if rng.random() < 0.3:
+            search.result(top_paths=15)  # changes nothing
+    lengths = [sum(map(len, part)) for part in parts]
+    whole = np.zeros((batch, max(lengths, default=0), 5), dtype)
+    for n, part in enumerate(parts):
+        whole[n, : lengths[n]] = np.concatenate([*part, np.zeros((0, 5), dtype)])
+    want = ops.ctc_beam_search(whole, lengths, beam_width=15, top_paths=15, **options)
+    assert same(search.finish(top_paths=15), want)
+    assert same(search.result(top_paths=15), want)
+
+
+def test_results_so_far(model):
+    x = frames(9, 1, 30, 5, scale=2)
+    search = ops.CtcBeamSearch(5, beam_width=20)
+    for t in range(30):
+        search.push(x[:, t : t + 1])
+        assert same(search.result(), ops.ctc_beam_search(x[:, : t + 1], beam_width=20))
+    # a word that has begun may be no word yet
+    search = ops.CtcBeamSearch(5, tokens=LETTERS, words=["abab"])
+    sure = np.full((1, 2, 5), -9.0)
+    sure[0, [0, 1], [1, 2]] = 9
+    search.push(sure)
+    assert search.result().labels.tolist() == [[[1, 2]]]
+    assert search.finish().scores[0, 0] < -15  # the empty line is all that remains
+    with pytest.raises(RuntimeError) as error:
+        search.push(sure)
+    assert str(error.value) == "CtcBeamSearch.push: the search must be open, got one that finish() has ended"
+    search.reset()
+    assert search.result().scores.tolist() == [[0.0]]
+    search.push(sure)
+    search.push(np.concatenate([sure, np.full((1, 1, 5), np.nan)], axis=1), [2])
+    assert search.finish().labels.tolist() == [[[1, 2, 1, 2]]]
+
+
+def test_a_stream_stays_broken_until_reset():
+    search = ops.CtcBeamSearch(3, batch=2)
+    x = frames(10, 2, 4, 3)
+    broken = x.copy()
+    broken[1, 2, 1] = np.nan
+    search.push(broken)
+    search.push(x)
+    assert np.isnan(search.result().scores[:, 0]).tolist() == [False, True]
+    search.reset()
+    search.push(x)
+    assert same(search.finish(), ops.ctc_beam_search(x))
+
+
+def test_one_thread_at_a_time():
+    search = ops.CtcBeamSearch(40, beam_width=200)
+    x = frames(11, 1, 4000, 40)
+    texts, go = [], threading.Barrier(2)
+
+    def push():
+        go.wait()
+        try:
+            search.push(x)
+        except RuntimeError as error:
+            texts.append(str(error))
+
+    both = [threading.Thread(target=push) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert texts == ["CtcBeamSearch.push: the search must be used by one thread at a time, got a second"]
+    assert same(search.finish(), ops.ctc_beam_search(x, beam_width=200))
+
+
+# ------------------------------------------------------------------------------------------- errors
+
+X = np.zeros((2, 5, 4), np.float32)
+ABC = ["", "a", "b", " "]
+
+
+@pytest.mark.parametrize("function", ["ctc_greedy_decode", "ctc_beam_search"])
+@pytest.mark.parametrize(
+    ("change", "kind", "text"),
+    [
+        ({"logits": X[0]}, ValueError, "logits must have 3 dimensions, got shape (5, 4)"),
+        ({"logits": "x"}, TypeError, "logits must be an array of real numbers, got 'x'"),
+        ({"logit_lengths": [5, 6]}, ValueError, "logit_lengths must lie in [0, 5], got 6 at index 1"),
+        ({"logit_lengths": [-1, 6]}, ValueError, "logit_lengths must lie in [0, 5], got -1 at index 0"),
+        ({"logit_lengths": [5]}, ValueError, "logit_lengths must have shape (2,), got (1,)"),
+        ({"logit_lengths": [1.5, 2]}, ValueError, "logit_lengths must be whole numbers, got 1.5"),
+        ({"blank": 4}, ValueError, "blank must be a class in [0, 4) or count from the end, got 4"),
+        ({"blank": -5}, ValueError, "blank must be a class in [0, 4) or count from the end, got -5"),
+        ({"blank": None}, TypeError, "blank must be an integer, got None"),
+        ({"input": "odds"}, ValueError, "input must be one of logits, log_probs, probs, got 'odds'"),
+    ],
+)
+def test_errors_of_frames(function, change, kind, text):
+    with pytest.raises(kind) as error:
+        getattr(ops, function)(**{"logits": X, **change})
+    assert str(error.value) == f"{function}: {text}"
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "text"),
+    [
+        ({"beam_width": 0}, ValueError, "beam_width must be in [1, 16777216], got 0"),
+        ({"beam_width": 2**40}, ValueError, "beam_width must be in [1, 16777216], got 1099511627776"),
+        ({"beam_width": 1.5}, TypeError, "beam_width must be an integer, got 1.5"),
+        ({"top_paths": 0}, ValueError, "top_paths must be in [1, 100], got 0"),
+        ({"top_paths": 4, "beam_width": 3}, ValueError, "top_paths must be in [1, 3], got 4"),
+        ({"token_threshold": "x"}, TypeError, "token_threshold must be a number, got 'x'"),
+        ({"token_threshold": np.nan}, ValueError, "token_threshold must be a number, got nan"),
+        ({"beam_threshold": -1}, ValueError, "beam_threshold must be at least 0, got -1.0"),
+        ({"max_tokens": 0}, ValueError, "max_tokens must be at least 1, got 0"),
+        ({"tokens": ["a", "b"]}, ValueError, "tokens must be one for each of the 4 classes, got 2"),
+        ({"tokens": [1, 2, 3, 4]}, TypeError, "tokens must be a string, got 1"),
+        (
+            {"tokens": ["", "a ", "b", " "]},
+            ValueError,
+            "tokens must have the delimiter, ' ', only at their beginning, got 'a '",
+        ),
+        ({"tokens": ["", "\udc80", "b", " "]}, ValueError, "tokens must be text that UTF-8 can hold, got '\\udc80'"),
+        ({"words": ["a"]}, ValueError, "tokens must be given with words, got None"),
+        ({"hotwords": ["a"]}, ValueError, "tokens must be given with hotwords, got None"),
+        ({"word_bonus": 1}, ValueError, "tokens must be given with word_bonus, got None"),
+        ({"tokens": ABC, "words": "ab"}, TypeError, "words must be a list of strings, got 'ab'"),
+        ({"tokens": ABC, "words": ["a b"]}, ValueError, "words must be words without the delimiter, ' ', got 'a b'"),
+        ({"tokens": ABC, "words": [""]}, ValueError, "words must be words of at least one letter, got ''"),
+        ({"tokens": ABC, "hotwords": 3}, TypeError, "hotwords must be a list of strings, got 3"),
+        ({"tokens": ABC, "hotwords": {"a": -1}}, ValueError, "hotwords must be in [0, 1000000.0], got -1.0"),
+        ({"tokens": ABC, "hotwords": [" "]}, ValueError, "hotwords must be words without the delimiter, ' ', got ' '"),
+        ({"hotword_weight": -1}, ValueError, "hotword_weight must be at least 0, got -1.0"),
+        ({"language_model": "x.arpa"}, TypeError, "language_model must be an NgramModel, got 'x.arpa'"),
+        ({"lm_unit": "letter"}, ValueError, "lm_unit must be one of word, token, got 'letter'"),
+        ({"lm_weight": -0.5}, ValueError, "lm_weight must be at least 0, got -0.5"),
+        ({"lm_weight": INF}, ValueError, "lm_weight must be finite, got inf"),
+        ({"unknown_score": 1}, ValueError, "unknown_score must be at most 0, got 1.0"),
+        ({"word_bonus": None}, TypeError, "word_bonus must be a number, got None"),
+        ({"token_bonus": -INF}, ValueError, "token_bonus must be finite, got -inf"),
+        ({"word_delimiter": None}, TypeError, "word_delimiter must be a string, got None"),
+    ],
+)  # fmt: skip
+def test_errors_of_searches(change, kind, text, model):
+    with pytest.raises(kind) as error:
+        ops.ctc_beam_search(X, **change)
+    assert str(error.value) == f"ctc_beam_search: {text}"
+    if "top_paths" not in change:
+        with pytest.raises(kind) as error:
+            ops.CtcBeamSearch(4, **change)
+        assert str(error.value) == f"CtcBeamSearch: {text}"
+    with pytest.raises(ValueError) as error:
+        ops.ctc_beam_search(X, language_model=model)
+    assert str(error.value) == "ctc_beam_search: tokens must be given with language_model, got None"
+
+
+def test_errors_of_streams():
+    search = ops.CtcBeamSearch(4, batch=2)
+    for x, text in (
+        (X[:1], "logits must have shape (2, steps, 4), got (1, 5, 4)"),
+        (X[:, :, :3], "logits must have shape (2, steps, 4), got (2, 5, 3)"),
+        (X[0], "logits must have 3 dimensions, got shape (5, 4)"),
+    ):
+        with pytest.raises(ValueError) as error:
+            search.push(x)
+        assert str(error.value) == f"CtcBeamSearch.push: {text}"
+    with pytest.raises(ValueError) as error:
+        search.push(X, [5, 9])
+    assert str(error.value) == "CtcBeamSearch.push: logit_lengths must lie in [0, 5], got 9 at index 1"
+    for ask in (search.result, search.finish):
+        with pytest.raises(ValueError, match=r"top_paths must be in \[1, 100\], got 101"):
+            ask(top_paths=101)
+    search.push(X)  # none of these has ended or broken it
+    assert same(search.finish(), ops.ctc_beam_search(X))
+    for change, text in (
+        ({"classes": 0}, "classes must be in [1, 2147483647], got 0"),
+        ({"batch": -1}, "batch must be at least 0, got -1"),
+    ):
+        with pytest.raises(ValueError) as error:
+            ops.CtcBeamSearch(**{"classes": 4, **change})
+        assert str(error.value) == f"CtcBeamSearch: {text}"
+
+
+def test_other_forms_of_arguments():
+    x = frames(12, 2, 6, 4, dtype=np.float32)
+    want = ops.ctc_beam_search(x, [6, 4], tokens=ABC, words=["ab", "b"])
+    strided = np.zeros((2, 6, 8), np.float32)[:, :, ::2]
+    strided[:] = x
+    lengths = np.array([[6.0], [4.0]])
+    assert same(want, ops.ctc_beam_search(strided, lengths, tokens=" ab ", words=iter(["ab", "b"])))
+    assert same(ops.ctc_greedy_decode(x, [6, 4]), ops.ctc_greedy_decode(strided, lengths))
+
+
+# ------------------------------------------------------------------------------- keras.backend.ctc_decode
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_backend_matches_keras(dtype):
+    keras_backend = pytest.importorskip("keras.src.legacy.backend")
+    for seed, scale in enumerate((1.0, 4.0)):
+        y = np.exp(log_softmax(frames(seed, 6, 12, 4, scale=scale))).astype(dtype)
+        lengths = np.array([12, 12, 5, 9, 12, 2])
+        for shape in ((6,), (6, 1)):
+            got, minus_score = backend.ctc_decode(y, lengths.reshape(shape))
+            want, theirs = keras_backend.ctc_decode(y, lengths)
+            assert len(got) == len(want) == 1
+            assert np.array_equal(got[0], want[0])
+            assert got[0].shape == (6, 12)
+            assert minus_score.dtype == theirs.numpy().dtype == dtype
+            np.testing.assert_allclose(minus_score, theirs, rtol=1e-5, atol=1e-6)
+        got, scores = backend.ctc_decode(y, lengths, greedy=False, beam_width=400, top_paths=3)
+        want, theirs = keras_backend.ctc_decode(y, lengths, greedy=False, beam_width=400, top_paths=3)
+        assert len(got) == len(want) == 3
+        for ours, each in zip(got, want, strict=True):
+            assert np.array_equal(ours, each)
+        assert scores.shape == (6, 3)
+        np.testing.assert_allclose(scores, theirs, rtol=2e-5, atol=2e-5)
