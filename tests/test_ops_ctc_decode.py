@@ -110,7 +110,9 @@ def alignments(log_probs, blank):
     return found
 
 
-@pytest.mark.parametrize(("steps", "classes"), [(1, 2), (4, 2), (6, 2), (4, 3), (6, 3), (3, 4), (5, 4), (6, 4)])
+@pytest.mark.parametrize(
+    ("steps", "classes"), [(1, 2), (4, 2), (6, 2), (4, 3), (6, 3), (3, 4), (5, 4), (6, 4)]
+)
 def test_all_tiny_cases_by_brute_force(steps, classes, isa):
     """Wide enough, the search is exact: every labelling, its score, and its best alignment."""
     blank = (steps + classes) % classes
@@ -386,7 +388,9 @@ WAYS_TO_SCORE = [
 def test_scored_searches_match_the_twin(options, model):
     options = {**options, **({"language_model": model} if "language_model" in options else {})}
     added, arguments = spoken(model, **options)
-    for seed, (steps, width, scale) in enumerate([(1, 3, 1), (6, 2000, 1), (12, 7, 2), (20, 25, 1.5), (15, 3, 4)]):
+    for seed, (steps, width, scale) in enumerate(
+        [(1, 3, 1), (6, 2000, 1), (12, 7, 2), (20, 25, 1.5), (15, 3, 4)]
+    ):
         x = frames(seed, 1, steps, 5, scale=scale)
         want = reference.ctc_beam_search(log_softmax(x[0]), width, added=added)
         got = ops.ctc_beam_search(x, beam_width=width, top_paths=min(width, 20), **arguments)

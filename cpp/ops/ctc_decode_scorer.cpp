@@ -19,11 +19,18 @@ void check_word(const char* function, const char* argument, const CtcScorerOptio
       [&] { return "be words without the delimiter, " + quoted(options.delimiter); }, quoted(word));
 }
 
+// Letters, not bytes: in UTF-8 all bytes of a letter but its first begin with the bits 10.
+bool begins_letter(char byte) { return (static_cast<unsigned char>(byte) & 0xc0) != 0x80; }
+
+std::int32_t letters_of(const std::string& text) {
+  return static_cast<std::int32_t>(std::count_if(text.begin(), text.end(), begins_letter));
+}
+
 }  // namespace
 
 template <class Visit>
 void WordTrie::add(std::string_view word, const Visit& visit) {
-  std::int32_t place = 0, length = 0;
+  std::int32_t place = 0, letters = 0;
   for (const char byte : word) {
     std::int32_t next = after(place, byte);
     if (next == none) {
@@ -32,7 +39,8 @@ void WordTrie::add(std::string_view word, const Visit& visit) {
       next_.insert(place, static_cast<unsigned char>(byte), next);
     }
     place = next;
-    visit(place, ++length);
+    letters += begins_letter(byte);
+    visit(place, letters);
   }
   complete_[static_cast<std::size_t>(place)] = true;
 }
@@ -61,13 +69,12 @@ CtcScorer::CtcScorer(const char* function, const CtcScorerOptions& options) : op
   for (const auto& [word, boost] : options.hotwords) {
     check_word(function, "hotwords", options, word);
     highest = std::max(highest, boost);
-    const auto letters = static_cast<double>(word.size());
-    hotwords_.add(word, [&, boost = boost](std::int32_t place, std::int32_t length) {
+    hotwords_.add(word, [&, boost = boost, all = letters_of(word)](std::int32_t place, std::int32_t letters) {
       promised_.resize(hotwords_.size());
       boosts_.resize(hotwords_.size());
       double& promised = promised_[static_cast<std::size_t>(place)];
-      promised = std::max(promised, boost * length / letters);
-      if (static_cast<std::size_t>(length) == word.size()) boosts_[static_cast<std::size_t>(place)] = boost;
+      promised = std::max(promised, boost * letters / all);
+      if (letters == all) boosts_[static_cast<std::size_t>(place)] = boost;
     });
   }
   most_gain_ = highest + std::max(options.token_bonus, 0.0) + std::max(options.word_bonus, 0.0);

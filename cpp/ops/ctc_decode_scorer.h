@@ -32,7 +32,7 @@ class WordTrie {
   static constexpr std::int32_t none = PairTable::none;
 
   WordTrie() : complete_(1, false) {}
-  // Calls visit(place, bytes so far) for every place on the way.
+  // Calls visit(place, letters so far) for every place on the way.
   template <class Visit>
   void add(std::string_view word, const Visit& visit);
   std::int32_t after(std::int32_t place, char byte) const {

@@ -44,9 +44,7 @@ def ctc_decode(
     if greedy:
         best = ops.ctc_greedy_decode(logs, input_length, blank=-1, input="log_probs")
         return [_padded(best.labels, p.shape[1])], -best.scores[:, None].astype(p.dtype)
-    found = ops.ctc_beam_search(
-        logs, input_length, blank=-1, beam_width=beam_width, top_paths=top_paths
-    )
+    found = ops.ctc_beam_search(logs, input_length, blank=-1, beam_width=beam_width, top_paths=top_paths)
     paths = [_padded(_merged(found.labels[:, k]), p.shape[1]) for k in range(top_paths)]
     return paths, found.scores.astype(p.dtype)
 
