@@ -3,9 +3,9 @@
     python bench/bench_ctc_decode.py                                        # the grid, 2 threads
     python bench/bench_ctc_decode.py --shapes 200,64,100,4 --width 20 --threads 2,1
 
-A shape is frames,batch,classes,scale: logits are normal with that standard deviation; at 1 all is possible, from
-4 on most frames are sure of their class. Every library runs in a process of its own on the same posteriors.
-First the labels of all are judged by the CTC loss: ours must be as likely as anybody's. Then they take turns.
+A shape is frames,batch,classes,scale: logits are normal with that standard deviation; at 1 all is possible,
+from 4 on most frames are sure of their class. Every library runs in a process of its own on the same
+posteriors. First the labels of all are judged by the CTC loss: ours must be as likely as anybody's. Then they take turns.
 Times are medians. The best path stands beside the time it takes to read the logits from memory.
 """
 
@@ -60,7 +60,7 @@ def judge(names: list[str], folder: Path, job: Path, work: str) -> None:
         ahead = ours - likelihood[name]
         print(
             f"  {name}: {same} of {len(x)} the same; ours {(ahead > 1e-6).sum()} times likelier, "
-            f"{(ahead < -1e-6).sum()} times less; by {ahead.mean():+.3f} nats of {-ours.mean():.1f} on average"
+            f"{(ahead < -1e-6).sum()} times less; by {ahead.mean():+.3f} nats of {-ours.mean():.1f}, the mean"
         )
         if work == GREEDY and same < len(x):
             raise SystemExit(f"{name} and fastseq disagree in the best path")
@@ -70,10 +70,9 @@ def judge(names: list[str], folder: Path, job: Path, work: str) -> None:
 
 def measure(options: argparse.Namespace, work: str, shape: list[float], threads: int) -> dict[str, Any]:
     cpus = available_cpus()[:threads]
+    text = ", ".join(f"{n:g}" for n in shape)
     wide = f", width {options.width}" if work == BEAM else ""
-    print(
-        f"\n{work}{wide}: (frames, batch, classes, scale) = {tuple(shape)}, {len(cpus)} threads", flush=True
-    )
+    print(f"\n{work}{wide}: (frames, batch, classes, scale) = ({text}), {len(cpus)} threads", flush=True)
     peers = [name for name in options.peers if work == BEAM or name != "pyctcdecode"]
     bound = None
     with tempfile.TemporaryDirectory() as temporary:

@@ -164,7 +164,7 @@ def test_wide_searches_match_the_twin(dtype, isa):
 
 
 def test_equal_candidates_go_by_the_rule():
-    """The better prefix first, then as it is before grown, then the lower label: without sums, all is exact."""
+    """The better prefix first, then as it is before grown, then the lower label; sums would not be exact."""
     one = np.full((1, 1, 6), -2.0)
     order = [[], [1], [2], [3], [4], [5]]
     for width in range(1, 7):
@@ -577,16 +577,28 @@ def test_errors_of_frames(function, change, kind, text):
             ValueError,
             "tokens must have the delimiter, ' ', only at their beginning, got 'a '",
         ),
-        ({"tokens": ["", "\udc80", "b", " "]}, ValueError, "tokens must be text that UTF-8 can hold, got '\\udc80'"),
+        (
+            {"tokens": ["", "\udc80", "b", " "]},
+            ValueError,
+            "tokens must be text that UTF-8 can hold, got '\\udc80'",
+        ),
         ({"words": ["a"]}, ValueError, "tokens must be given with words, got None"),
         ({"hotwords": ["a"]}, ValueError, "tokens must be given with hotwords, got None"),
         ({"word_bonus": 1}, ValueError, "tokens must be given with word_bonus, got None"),
         ({"tokens": ABC, "words": "ab"}, TypeError, "words must be a list of strings, got 'ab'"),
-        ({"tokens": ABC, "words": ["a b"]}, ValueError, "words must be words without the delimiter, ' ', got 'a b'"),
+        (
+            {"tokens": ABC, "words": ["a b"]},
+            ValueError,
+            "words must be words without the delimiter, ' ', got 'a b'",
+        ),
         ({"tokens": ABC, "words": [""]}, ValueError, "words must be words of at least one letter, got ''"),
         ({"tokens": ABC, "hotwords": 3}, TypeError, "hotwords must be a list of strings, got 3"),
         ({"tokens": ABC, "hotwords": {"a": -1}}, ValueError, "hotwords must be in [0, 1000000.0], got -1.0"),
-        ({"tokens": ABC, "hotwords": [" "]}, ValueError, "hotwords must be words without the delimiter, ' ', got ' '"),
+        (
+            {"tokens": ABC, "hotwords": [" "]},
+            ValueError,
+            "hotwords must be words without the delimiter, ' ', got ' '",
+        ),
         ({"hotword_weight": -1}, ValueError, "hotword_weight must be at least 0, got -1.0"),
         ({"language_model": "x.arpa"}, TypeError, "language_model must be an NgramModel, got 'x.arpa'"),
         ({"lm_unit": "letter"}, ValueError, "lm_unit must be one of word, token, got 'letter'"),

@@ -53,11 +53,13 @@ class CtcCandidates {
   void cut(std::size_t width) {
     if (all_.size() <= width) return;
     deal();
-    std::size_t kept = 0, last = 0;
-    while ((kept += counts_[last]) < width) ++last;
-    const auto first_out = std::remove_if(
-        all_.begin(), all_.end(), [&](const CtcCandidate& each) { return bucket_of(each.rank) > last; });
-    all_.erase(first_out, all_.end());
+    std::size_t enough = 0, last = 0, kept = 0;
+    while ((enough += counts_[last]) < width) ++last;
+    for (const CtcCandidate& each : all_) {  // no branch: it would be a coin's toss
+      all_[kept] = each;
+      kept += bucket_of(each.rank) <= last;
+    }
+    all_.resize(kept);
     if (all_.size() > width + width / 2) {
       std::nth_element(all_.begin(), end_of(width) - 1, all_.end(), CtcCandidate::Better());
       all_.resize(width);

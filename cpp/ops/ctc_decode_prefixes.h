@@ -29,7 +29,7 @@ class PrefixTree {
   // The prefix with one token more, made where it is not there. One that has left the beam is there as long
   // as a longer one is: so no prefix is ever there twice.
   std::int32_t child(std::int32_t prefix, std::int32_t token) {
-    std::int32_t found = table_.find(prefix, token);
+    std::int32_t found = at(prefix).children == 0 ? none : table_.find(prefix, token);
     if (found != none) return found;
     const Node fresh = {prefix, token, 0, none};
     if (free_.empty()) {

@@ -1,4 +1,4 @@
-"""CTC decoding: the best path, and prefix beam search of whole batches or of streams, with language models."""
+"""CTC decoding: the best path, and prefix beam search of batches or streams, with language models."""
 
 from __future__ import annotations
 
