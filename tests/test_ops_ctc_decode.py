@@ -181,6 +181,15 @@ def test_equal_candidates_go_by_the_rule():
     assert [labels for labels, _, _ in paths(got)] == [[], *([c] for c in range(1, 50))]
 
 
+def test_the_likeliest_label_may_be_the_worse_way_on():
+    """After half an "a" and half a blank, "b" goes on further than a second "a", likelier as that is."""
+    p = np.full((1, 3, 5), 1e-9)
+    p[0, 0, 1] = 1
+    p[0, 1, [0, 1]] = 0.5
+    p[0, 2] = [0.04, 0.5, 0.4, 0.03, 0.03]
+    assert paths(ops.ctc_beam_search(p, input="probs", beam_width=1))[0][0] == [1, 2]
+
+
 def test_ragged_batch_is_each_sequence_alone():
     x, lengths = frames(1, 6, 30, 9, scale=2), [30, 0, 17, 1, 30, 5]
     whole = ops.ctc_beam_search(x, lengths, beam_width=20, top_paths=3)
@@ -227,7 +236,7 @@ def test_impossible_classes():
         got = ops.ctc_beam_search(x, input=kind, beam_width=50, top_paths=50)
         assert all(1 not in labels for labels, _, _ in paths(got))
         assert len(paths(got)) == 3  # [], [2], [2, 2]
-    nothing = ops.ctc_beam_search(np.zeros((1, 4, 3)), input="probs", top_paths=2)
+    nothing = ops.ctc_beam_search(np.zeros((1, 4, 3)), input="probs", beam_width=3, top_paths=2)
     assert nothing.lengths.tolist() == [[-1, -1]]
     assert nothing.scores.tolist() == [[-INF, -INF]]
     assert nothing.labels.shape == (1, 2, 0)

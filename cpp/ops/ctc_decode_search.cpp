@@ -119,34 +119,56 @@ void CtcSearch::list_children() {
   }
 }
 
+// Most of the work is in candidates that come to nothing. The width of the last frame's ranks tells where the
+// last place will about be: if beam_width candidates reach that, no other can matter. Otherwise all over
+// again.
 void CtcSearch::find_candidates() {
   candidates_.clear();
+  if (now_.size() == 0) return;
+  double best = impossible, least = -impossible;
+  std::size_t possible = 0;
   for (std::size_t j = 0; j < now_.size(); ++j) {
-    if (stayed_.total[j] == impossible) continue;
-    const double rank = stayed_.total[j] + (options_.scorer ? now_.context[j].added() : 0);
-    candidates_.push(rank, place_of(j), none);
+    double& rank = stayed_.rank[j];
+    rank = stayed_.total[j] + (options_.scorer ? now_.context[j].added() : 0);
+    if (rank == impossible) continue;
+    best = std::max(best, rank);
+    least = std::min(least, rank);
+    ++possible;
   }
-  double floor = candidates_.size() >= width_ ? candidates_.worst() : impossible;
-  floor = std::max(floor, candidates_.best() - options_.beam_threshold);
+  double floor = possible >= width_ ? least : impossible;
+  floor = std::max(floor, best - options_.beam_threshold);
+  for (const Token& each : tokens_) best = std::max(best, now_.rank[0] + each.log_prob);
+  const double guess = best - 1.2 * spread_;
+  if (guess > floor) {
+    collect(guess);
+    if (candidates_.size() >= width_) return;
+  }
+  collect(floor);
+}
 
-  const double ahead = now_.rank.empty() ? 0 : now_.rank[0] + most_gain_;
-  tokens_.erase(std::remove_if(tokens_.begin(), tokens_.end(),
-                               [&](const Token& each) { return ahead + each.log_prob < floor; }),
-                tokens_.end());
+// All candidates that reach `floor`, but for those that come after beam_width better ones.
+void CtcSearch::collect(double floor) {
+  candidates_.clear();
+  for (std::size_t j = 0; j < now_.size(); ++j)
+    if (stayed_.rank[j] >= floor && stayed_.rank[j] > impossible)
+      candidates_.push(stayed_.rank[j], place_of(j), none);
+
+  reaching_.clear();
+  for (const Token& each : tokens_)
+    if (now_.rank[0] + most_gain_ + each.log_prob >= floor) reaching_.push_back(each);
   const auto likelier = [](const Token& a, const Token& b) {
     return a.log_prob != b.log_prob ? a.log_prob > b.log_prob : a.token < b.token;
   };
   // Of what one prefix grows by, all but these have beam_width better ones before them; one may be the last
   // label again, whose way is worse.
-  if (!options_.scorer && tokens_.size() > width_ + 1) {
-    std::nth_element(tokens_.begin(), tokens_.begin() + static_cast<std::ptrdiff_t>(width_), tokens_.end(),
-                     likelier);
-    tokens_.resize(width_ + 1);
+  if (!options_.scorer && reaching_.size() > width_ + 1) {
+    std::nth_element(reaching_.begin(), reaching_.begin() + static_cast<std::ptrdiff_t>(width_),
+                     reaching_.end(), likelier);
+    reaching_.resize(width_ + 1);
   }
-  std::sort(tokens_.begin(), tokens_.end(), likelier);
-  if (tokens_.empty()) return;
-  for (std::size_t i = 0; i < now_.size(); ++i) {
-    if (now_.rank[i] + most_gain_ + tokens_[0].log_prob < floor) break;
+  std::sort(reaching_.begin(), reaching_.end(), likelier);
+  for (std::size_t i = 0; i < now_.size() && !reaching_.empty(); ++i) {
+    if (now_.rank[i] + most_gain_ + reaching_[0].log_prob < floor) break;
     grow(i, floor);
   }
 }
@@ -156,7 +178,7 @@ void CtcSearch::grow(std::size_t place, double& floor) {
   for (std::int32_t j = first_child_[place]; j != none; j = next_child_[index(j)])
     seen_[index(now_.last[index(j)])] = turn_;
   const std::size_t full = 2 * width_ + 64;
-  for (const Token& each : tokens_) {
+  for (const Token& each : reaching_) {
     if (now_.rank[place] + most_gain_ + each.log_prob < floor) break;
     if (seen_[index(each.token)] == turn_) continue;
     double rank = extended(place, each.token, each.log_prob);
@@ -176,6 +198,8 @@ void CtcSearch::grow(std::size_t place, double& floor) {
 void CtcSearch::replace() {
   candidates_.sort(width_);
   candidates_.drop_below(candidates_.best() - options_.beam_threshold);
+
+  spread_ = candidates_.size() < width_ ? -impossible : candidates_[0].rank - candidates_[width_ - 1].rank;
 
   next_.resize(candidates_.size());
   if (options_.scorer) next_.context.resize(candidates_.size());

@@ -62,6 +62,7 @@ class CtcSearch {
   void stay(const double* log_probs);
   void list_children();
   void find_candidates();
+  void collect(double floor);
   void grow(std::size_t place, double& floor);
   void replace();
   void keep(std::size_t from, std::size_t to);
@@ -85,13 +86,15 @@ class CtcSearch {
   PrefixTree tree_;
   TokenStarts starts_;
   Beam now_, next_;
-  Beam stayed_;  // the prefixes of now_, one frame later: their probabilities alone
+  Beam stayed_;  // the prefixes of now_, one frame later: their probabilities and ranks
+  double spread_ = std::numeric_limits<double>::infinity();  // of the ranks of a full beam
   std::int32_t frame_ = 0;
 
   // Of the frame at hand.
   const double* log_probs_ = nullptr;
-  std::vector<Token> tokens_;  // to grow by, best first
-  std::vector<char> grows_;    // by class: whether it is among them, before those that cannot reach the beam
+  std::vector<Token> tokens_;    // to grow by
+  std::vector<Token> reaching_;  // those that can reach the beam
+  std::vector<char> grows_;  // by class: whether it is among them, before those that cannot reach the beam
   std::vector<double> emitted_, entering_;
   std::vector<std::int32_t> parent_, first_child_, next_child_;  // places in the beam, or -1
   std::vector<std::int64_t> seen_;                               // by class: the last to have it as a child
