@@ -5,8 +5,8 @@
 
 A shape is frames,batch,classes,scale: logits are normal with that standard deviation; at 1 all is possible,
 from 4 on most frames are sure of their class. Every library runs in a process of its own on the same
-posteriors. First the labels of all are judged by the CTC loss: ours must be as likely as anybody's. Then they take turns.
-Times are medians. The best path stands beside the time it takes to read the logits from memory.
+posteriors. First the labels of all are judged by the CTC loss: ours must be as likely as anybody's. Then they
+take turns. Times are medians. The best path stands beside the time it takes to read the logits from memory.
 """
 
 from __future__ import annotations
