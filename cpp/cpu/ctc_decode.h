@@ -57,16 +57,30 @@ FASTSEQ_INLINE bool is_sound(CtcInput input, std::ptrdiff_t C, const T* x) {
   return true;
 }
 
+// exp of what is not above 0, to be added to 1: what is too small for one scale by 2^n is no matter.
+template <class T>
+FASTSEQ_INLINE Vec<T> exp_below(Vec<T> x) {
+  typename Vec<T>::Int n;
+  const Vec<T> p = exp_reduced(max(Vec<T>(ExpConstants<T>::lowest), x), n);
+  const Vec<T> scale = power_of_two<Vec<T>>(n);
+  return p * scale + scale;
+}
+
 // sum exp(x - most), whose logarithm is the best class's, negated. NaN where x holds NaN or inf.
 template <class T>
 FASTSEQ_INLINE T sum_of_exponentials(std::ptrdiff_t C, const T* x, T most) {
   using V = Vec<T>;
-  V total(T(0));
-  for_columns<T>(C, [&](auto c, auto part) FASTSEQ_INLINED {
-    const V e = exp(V::load_part(x + c, part) - V(most));
-    total += select<T>(V::first(part), e, V(T(0)));
-  });
-  return sum(total);
+  constexpr std::ptrdiff_t L = V::lanes;
+  const V high(most);
+  V total(T(0)), other(T(0));
+  std::ptrdiff_t c = 0;
+  for (; c + 2 * L <= C; c += 2 * L) {  // two sums: neither waits for the other
+    total += exp_below(V::load(x + c) - high);
+    other += exp_below(V::load(x + c + L) - high);
+  }
+  for (; c < C; c += L)
+    total += select<T>(V::first(C - c), exp_below(V::load_part(x + c, C - c) - high), V(T(0)));
+  return sum(total + other);
 }
 
 template <class T>
