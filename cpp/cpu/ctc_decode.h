@@ -30,15 +30,12 @@ FASTSEQ_INLINE Largest<T> largest_of(std::ptrdiff_t C, const T* x) {
     most = select<T>(larger, each, most);
     at += static_cast<typename VecTypes<T>::Lane>(L);
   });
-  alignas(64) T lane[L];
-  most.store(lane);
-  Largest<T> found = {lowest, 0};
-  for (std::ptrdiff_t i = 0; i < L; ++i) {
-    const auto there = static_cast<std::int32_t>(place[i]);
-    if (lane[i] > found.value || (lane[i] == found.value && lane[i] > lowest && there < found.place))
-      found = {lane[i], there};
-  }
-  return found;
+  const T high = maximum(most);
+  const auto beyond = static_cast<typename VecTypes<T>::Lane>(__INT32_MAX__);
+  place = most == V(high) ? place : Int{} + beyond;
+  auto first = beyond;
+  for (std::ptrdiff_t i = 0; i < L; ++i) first = place[i] < first ? place[i] : first;
+  return {high, static_cast<std::int32_t>(first)};
 }
 
 // Whether log_probs or probs can be what they say: no NaN, no inf, no negative probability.
