@@ -497,6 +497,8 @@ def ctc_best_path(log_probs, label, blank=0, gaps=(), gap=-np.inf):
         path.append(s)
         s -= origins[t, s]
     return score, path[::-1]
+
+
 # -------------------------------------------------------------------------------- CTC decoding
 
 

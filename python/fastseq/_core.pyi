@@ -65,6 +65,7 @@ def ctc_align(
     gaps: Array | None,
     gap_score: float,
 ) -> tuple[Array, Array, Array, Array, Array, Array]: ...
+
 # bind_ctc_decode.cpp
 def ctc_greedy_decode(
     function: str, logits: Array, logit_lengths: Array, blank: int, input: int
