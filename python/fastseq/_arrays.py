@@ -25,6 +25,7 @@ __all__ = [
     "integer",
     "message",
     "number",
+    "real",
     "total",
 ]
 
@@ -54,8 +55,13 @@ def describe(value: object) -> str:
     return type(value).__name__
 
 
-def _array(value: Any, function: str, argument: str) -> Array:
-    """Any array, list or scalar as a numpy array of real numbers or bools."""
+def real(value: Any, function: str, argument: str) -> Array:
+    """Any array, list or scalar as a numpy array of real numbers or bools, in the type it has.
+
+    Raises:
+        TypeError: Not real numbers or bools.
+        ValueError: Ragged.
+    """
     if type(value) is np.ndarray:
         array = value
     else:
@@ -100,7 +106,7 @@ def floating(
     if _core.is_floating(value, dtype):
         array: Array = value
     else:
-        array = _array(value, function, argument)
+        array = real(value, function, argument)
         if dtype is None:
             dtype = FLOAT64 if array.dtype.kind == "f" and array.dtype.itemsize == 8 else FLOAT32
         array = _laid_out(array, np.dtype(dtype))
@@ -118,7 +124,7 @@ def integer(value: Any, function: str, argument: str, *, ndim: int | None = None
         TypeError: Not real numbers.
         ValueError: A fraction, NaN or infinity; ragged; another number of dimensions.
     """
-    array = _array(value, function, argument)
+    array = real(value, function, argument)
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):
             whole = array.astype(np.int64)
@@ -146,7 +152,7 @@ def boolean(value: Any, function: str, argument: str, *, shape: tuple[int, ...] 
         TypeError: Not real numbers or bools.
         ValueError: Ragged, or not of ``shape``.
     """
-    array = _array(value, function, argument)
+    array = real(value, function, argument)
     if shape is not None and array.shape != shape:
         raise ValueError(message(function, argument, f"have shape {shape}", f"{array.shape}"))
     return _laid_out(array if array.dtype == BOOL else array != 0, BOOL)
@@ -162,7 +168,7 @@ def column(value: Any, function: str, argument: str) -> Array:
         TypeError: Not real numbers or bools.
         ValueError: Ragged, or a scalar.
     """
-    array = _array(value, function, argument)
+    array = real(value, function, argument)
     if array.ndim == 0:
         raise ValueError(message(function, argument, "have rows", describe(value)))
     if array.dtype in DATA_TYPES:

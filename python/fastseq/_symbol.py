@@ -7,7 +7,9 @@ the graph is those nodes, and ``graph.py`` turns it into something that runs.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -15,7 +17,7 @@ import numpy as np
 
 from fastseq._arrays import Array
 
-__all__ = ["Node", "Op", "RandomSeed", "Shape", "Symbol", "Variable", "apply"]
+__all__ = ["Node", "Op", "RandomSeed", "Shape", "Symbol", "Variable", "apply", "is_traced", "tracing"]
 
 Shape = tuple["int | None", ...]
 
@@ -23,7 +25,42 @@ Shape = tuple["int | None", ...]
 operators: dict[str, Callable[..., Any]] = {}
 
 
-class Variable:
+def _binary(name: str) -> Callable[[Any, Any], Any]:
+    return lambda self, other: operators[name](self, other)
+
+
+def _swapped(name: str) -> Callable[[Any, Any], Any]:
+    return lambda self, other: operators[name](other, self)
+
+
+class _Arithmetic:
+    """The operators of Symbols and Variables. ``==`` is not among them: both are keys of dicts."""
+
+    __slots__ = ()
+
+    __add__, __radd__ = _binary("add"), _swapped("add")
+    __sub__, __rsub__ = _binary("subtract"), _swapped("subtract")
+    __mul__, __rmul__ = _binary("multiply"), _swapped("multiply")
+    __truediv__, __rtruediv__ = _binary("divide"), _swapped("divide")
+    __pow__, __rpow__ = _binary("power"), _swapped("power")
+    __matmul__, __rmatmul__ = _binary("matmul"), _swapped("matmul")
+    __lt__, __le__ = _binary("less"), _binary("less_equal")
+    __gt__, __ge__ = _binary("greater"), _binary("greater_equal")
+    __and__, __rand__ = _binary("logical_and"), _swapped("logical_and")
+    __or__, __ror__ = _binary("logical_or"), _swapped("logical_or")
+    __getitem__ = _binary("getitem")
+
+    def __neg__(self) -> Any:
+        return operators["multiply"](self, -1)
+
+    def __abs__(self) -> Any:
+        return operators["absolute"](self)
+
+    def __invert__(self) -> Any:
+        return operators["logical_not"](self)
+
+
+class Variable(_Arithmetic):
     """A named array that outlives a step: a weight, or the state of a layer.
 
     Attributes:
@@ -68,6 +105,8 @@ class Variable:
         if array.shape != self.value.shape:
             raise ValueError(f"assign: value must have shape {self.value.shape}, got {array.shape}")
         self.value[...] = array
+
+    __array_priority__ = 1000.0  # numpy leaves `array + variable` to __radd__
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         return np.array(self.value, dtype=dtype)
@@ -179,7 +218,7 @@ class Node:
         )
 
 
-class Symbol:
+class Symbol(_Arithmetic):
     """An array that does not exist yet.
 
     Attributes:
@@ -239,38 +278,34 @@ class Symbol:
 
     __array_ufunc__ = None  # numpy leaves `array + symbol` to __radd__
 
-    def __getitem__(self, key: Any) -> Symbol:
-        return operators["getitem"](self, key)  # type: ignore[no-any-return]
 
-    def __add__(self, other: Any) -> Symbol:
-        return operators["add"](self, other)  # type: ignore[no-any-return]
+_thread = threading.local()
 
-    def __radd__(self, other: Any) -> Symbol:
-        return operators["add"](other, self)  # type: ignore[no-any-return]
 
-    def __sub__(self, other: Any) -> Symbol:
-        return operators["subtract"](self, other)  # type: ignore[no-any-return]
+@contextmanager
+def tracing() -> Iterator[None]:
+    """Within it Variables count as Symbols: what is computed from a weight alone joins the graph, too."""
+    depth = getattr(_thread, "depth", 0)
+    _thread.depth = depth + 1
+    try:
+        yield
+    finally:
+        _thread.depth = depth
 
-    def __rsub__(self, other: Any) -> Symbol:
-        return operators["subtract"](other, self)  # type: ignore[no-any-return]
 
-    def __mul__(self, other: Any) -> Symbol:
-        return operators["multiply"](self, other)  # type: ignore[no-any-return]
-
-    def __rmul__(self, other: Any) -> Symbol:
-        return operators["multiply"](other, self)  # type: ignore[no-any-return]
-
-    def __neg__(self) -> Symbol:
-        return operators["multiply"](self, -1.0)  # type: ignore[no-any-return]
+def is_traced(values: Sequence[Any]) -> bool:
+    """Whether an operation on these adds a node to the graph."""
+    kinds = [type(value) for value in values]
+    return Symbol in kinds or (Variable in kinds and getattr(_thread, "depth", 0) > 0)
 
 
 def apply(op: Op, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
-    """Runs ``op`` on arrays, or adds a node where an input is a Symbol.
+    """Runs ``op`` on arrays, or adds a node where an input is a Symbol (or a Variable, in ``tracing``).
 
     Returns:
         The output, or a tuple where the operation has several: arrays or Symbols.
     """
-    if any(type(value) is Symbol for value in inputs):
+    if is_traced(inputs):
         outputs: Sequence[Any] = Node(op, inputs, options).outputs
     else:
         arrays = [value.value if type(value) is Variable else value for value in inputs]

@@ -18,9 +18,12 @@ from fastseq.ops.ctc import *  # noqa: F403
 from fastseq.ops.ctc_align import *  # noqa: F403
 from fastseq.ops.ctc_decode import *  # noqa: F403
 from fastseq.ops.dense import *  # noqa: F403
+from fastseq.ops.elementwise import *  # noqa: F403
 from fastseq.ops.gather import *  # noqa: F403
 from fastseq.ops.loss import *  # noqa: F403
 from fastseq.ops.ngram import *  # noqa: F403
 from fastseq.ops.optimizer import *  # noqa: F403
+from fastseq.ops.products import *  # noqa: F403
+from fastseq.ops.reduce import *  # noqa: F403
 from fastseq.ops.rnn import *  # noqa: F403
 from fastseq.ops.symbolic import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""Operations that move or combine arrays: shapes, slices, joins, sums and masks.
+"""Operations that move arrays: shapes, slices, joins and masks.
 
 They are memory traffic, not arithmetic, so numpy does them. Each takes arrays (and runs at once) or
 Symbols (and adds a node). ``x_forward`` and ``x_backward`` follow the rules of ``fastseq.ops``;
@@ -14,40 +14,27 @@ from typing import Any
 
 import numpy as np
 
-from fastseq._arrays import Array, describe, message
+from fastseq._arrays import Array, describe, message, number
 from fastseq._symbol import Node, Op, Shape, Symbol, apply, operators
 
 __all__ = [
-    "add",
     "any_not_equal",
-    "average",
     "concatenate",
+    "expand_dims",
     "fold_steps",
     "getitem",
     "identity",
     "masked",
-    "maximum",
-    "multiply",
-    "not_equal",
     "repeat",
     "reshape",
     "reverse",
-    "subtract",
+    "squeeze",
+    "stack",
     "transpose",
     "unfold_steps",
 ]
 
 _X = namedtuple("_X", "x")
-_Pair = namedtuple("_Pair", "a b")
-
-
-def _shape_of(value: Any) -> Shape:
-    shape: Shape = value.shape if hasattr(value, "shape") else np.shape(value)
-    return shape
-
-
-def _dtype_of(value: Any) -> Any:
-    return value.dtype if hasattr(value, "dtype") else None
 
 
 # --- identity -------------------------------------------------------------------------------------
@@ -279,104 +266,35 @@ def getitem(x: Any, key: Any) -> Any:
     return apply(GETITEM, (x,), {"key": key})
 
 
-# --- sums, products, joins ------------------------------------------------------------------------
+def expand_dims(x: Any, axis: int) -> Any:
+    """``x`` with a new axis of size 1 at place ``axis``, negative ones counted from the end.
+
+    Raises:
+        TypeError: ``axis`` is no integer.
+        ValueError: There is no such place.
+    """
+    rank = len(x.shape) + 1
+    at = number(axis, "expand_dims", "axis", whole=True)
+    if not -rank <= at < rank:
+        raise ValueError(message("expand_dims", "axis", f"lie in [{-rank}, {rank})", str(at)))
+    return getitem(x, (slice(None),) * (at % rank) + (None,))
 
 
-def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """The gradient of an input that numpy stretched: summed over the stretched axes."""
-    if gradient.shape == shape:
-        return gradient
-    extra = gradient.ndim - len(shape)
-    gradient = gradient.sum(axis=tuple(range(extra))) if extra else gradient
-    stretched = tuple(axis for axis, size in enumerate(shape) if size == 1 and gradient.shape[axis] != 1)
-    return gradient.sum(axis=stretched, keepdims=True) if stretched else gradient
+def squeeze(x: Any, axis: int) -> Any:
+    """``x`` without its axis ``axis``, of size 1.
+
+    Raises:
+        TypeError: ``axis`` is no integer.
+        ValueError: There is no such axis, or it has another size or one that is not known.
+    """
+    rank = len(x.shape)
+    at = number(axis, "squeeze", "axis", whole=True)
+    if not -rank <= at < rank or x.shape[at] != 1:
+        raise ValueError(message("squeeze", "axis", "be one of size 1", f"{at} of shape {tuple(x.shape)}"))
+    return getitem(x, (slice(None),) * (at % rank) + (0,))
 
 
-def _pair_infer(a: Any, b: Any) -> tuple[tuple[Shape, Any], ...]:
-    left, right = _shape_of(a), _shape_of(b)
-    width = max(len(left), len(right))
-    shape: list[int | None] = []
-    for m, n in zip(
-        (1,) * (width - len(left)) + tuple(left), (1,) * (width - len(right)) + tuple(right), strict=True
-    ):
-        if m is not None and n is not None and m != n and 1 not in (m, n):
-            raise ValueError(message("arithmetic", "shapes", "match or be 1", f"{left} and {right}"))
-        shape.append(n if m == 1 else m if n == 1 else m if n is None else n)
-    dtypes = [d for d in (_dtype_of(a), _dtype_of(b)) if d is not None]
-    return ((tuple(shape), np.result_type(*dtypes)),)
-
-
-def _add_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
-    return np.add(a, b), (np.shape(a), np.shape(b))
-
-
-def _add_backward(saved: Any, dy: Array, **_: Any) -> _Pair:
-    return _Pair(_unbroadcast(dy, saved[0]), _unbroadcast(dy, saved[1]))
-
-
-def _subtract_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
-    return np.subtract(a, b), (np.shape(a), np.shape(b))
-
-
-def _subtract_backward(saved: Any, dy: Array, *, wanted: Sequence[str], **_: Any) -> _Pair:
-    return _Pair(_unbroadcast(dy, saved[0]), _unbroadcast(-dy, saved[1]) if "b" in wanted else None)
-
-
-def _multiply_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
-    return np.multiply(a, b), (a, b)
-
-
-def _multiply_backward(saved: Any, dy: Array, *, wanted: Sequence[str], **_: Any) -> _Pair:
-    a, b = saved
-    return _Pair(
-        _unbroadcast(dy * b, np.shape(a)) if "a" in wanted else None,
-        _unbroadcast(dy * a, np.shape(b)) if "b" in wanted else None,
-    )
-
-
-def _maximum_forward(a: Any, b: Any, *, training: bool) -> tuple[Any, ...]:
-    return np.maximum(a, b), (np.greater_equal(a, b) if training else None, np.shape(a), np.shape(b))
-
-
-def _maximum_backward(saved: Any, dy: Array, **_: Any) -> _Pair:
-    first, left, right = saved
-    da = np.where(first, dy, dy.dtype.type(0))
-    return _Pair(_unbroadcast(da, left), _unbroadcast(dy - da, right))
-
-
-_AB = ("a", "b")
-ADD = Op("add", _AB, _add_forward, _pair_infer, _add_backward, _AB, fresh=False)
-SUBTRACT = Op("subtract", _AB, _subtract_forward, _pair_infer, _subtract_backward, _AB, fresh=False)
-MULTIPLY = Op("multiply", _AB, _multiply_forward, _pair_infer, _multiply_backward, _AB, fresh=False)
-MAXIMUM = Op("maximum", _AB, _maximum_forward, _pair_infer, _maximum_backward, _AB, fresh=False)
-
-
-def add(a: Any, b: Any) -> Any:
-    """``a + b``, with numpy's broadcasting."""
-    return apply(ADD, (a, b), {})
-
-
-def subtract(a: Any, b: Any) -> Any:
-    """``a - b``, with numpy's broadcasting."""
-    return apply(SUBTRACT, (a, b), {})
-
-
-def multiply(a: Any, b: Any) -> Any:
-    """``a * b``, with numpy's broadcasting."""
-    return apply(MULTIPLY, (a, b), {})
-
-
-def maximum(a: Any, b: Any) -> Any:
-    """The larger of ``a`` and ``b``, element by element; ties give their gradient to ``a``."""
-    return apply(MAXIMUM, (a, b), {})
-
-
-def average(inputs: Sequence[Any]) -> Any:
-    """The mean of several arrays of one shape."""
-    total = inputs[0]
-    for value in inputs[1:]:
-        total = add(total, value)
-    return multiply(total, 1.0 / len(inputs))
+# --- joins ----------------------------------------------------------------------------------------
 
 
 def _concatenate_forward(*arrays: Array, axis: int, training: bool) -> tuple[Any, ...]:
@@ -421,19 +339,16 @@ def concatenate(inputs: Sequence[Any], axis: int = -1) -> Any:
     return apply(op, tuple(inputs), {"axis": axis})
 
 
+def stack(inputs: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays of one shape along a new axis.
+
+    Raises:
+        ValueError: Their shapes differ, or there is no such place.
+    """
+    return concatenate([expand_dims(value, axis) for value in inputs], axis)
+
+
 # --- masks ----------------------------------------------------------------------------------------
-
-
-def _not_equal_forward(x: Array, *, value: float, training: bool) -> tuple[Any, ...]:
-    return np.not_equal(x, value), None
-
-
-NOT_EQUAL = Op("not_equal", ("x",), _not_equal_forward, lambda x, value: ((x.shape, np.bool_),), whole=("x",))
-
-
-def not_equal(x: Any, value: float) -> Any:
-    """Where ``x`` differs from ``value``: bool, the shape of ``x``."""
-    return apply(NOT_EQUAL, (x,), {"value": value})
 
 
 def _any_not_equal_forward(x: Array, *, value: float, training: bool) -> tuple[Any, ...]:
@@ -464,7 +379,7 @@ MASKED = Op("masked", ("x", "mask"), _masked_forward, lambda x, mask: ((x.shape,
 
 def masked(x: Any, mask: Any) -> Any:
     """(batch, steps, features) with 0 in the steps where ``mask``, (batch, steps), is False."""
-    if _shape_of(mask) != _shape_of(x)[:-1]:
+    if tuple(mask.shape) != tuple(x.shape[:-1]):
         raise ValueError(message("masked", "mask", f"have shape {x.shape[:-1]}", describe(mask)))
     return apply(MASKED, (x, mask), {})
 
@@ -507,4 +422,4 @@ def moves_rows(node: Node) -> bool:
     return rule is not None and rule(node)
 
 
-operators.update(getitem=getitem, add=add, subtract=subtract, multiply=multiply)
+operators.update(getitem=getitem)

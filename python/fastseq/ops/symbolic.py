@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastseq._arrays import Array, message
-from fastseq._symbol import Op, Shape, Symbol, apply
+from fastseq._symbol import Op, Shape, apply
 from fastseq.ops import rnn
 from fastseq.ops.activation import (
     activation_backward,
@@ -301,8 +301,3 @@ EMBEDDING = Op(
 def embedding(ids: Any, table: Any) -> Any:
     """Rows of ``table``, (rows, features), named by ``ids``, (...): (..., features)."""
     return apply(EMBEDDING, (ids, table), {})
-
-
-def is_symbolic(*values: Any) -> bool:
-    """Whether any of the values is a Symbol."""
-    return any(isinstance(value, Symbol) for value in values)
