@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,11 @@ import numpy as np
 from fastseq import ops
 
 __all__ = ["ctc_decode"]
+from fastseq.layers.calls import flatten
+from fastseq.models import Model
+from fastseq.ops import ctc_batch_cost
+
+__all__ = ["ctc_batch_cost", "ctc_decode", "function"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EPSILON = 1e-7  # keras.config.epsilon()
@@ -61,3 +67,21 @@ def _merged(labels: Array) -> Array:
 
 def _padded(labels: Array, steps: int) -> Array:
     return np.pad(labels, ((0, 0), (0, steps - labels.shape[1])), constant_values=-1)
+
+
+def function(inputs: Any, outputs: Any) -> Callable[[Sequence[Any]], list[Array]]:
+    """A function that computes any Symbols of a graph from others: the activations of inner layers, say.
+
+    Args:
+        inputs: A list of Symbols: ``[model.input]``, ``[model.layers[0].input]``.
+        outputs: A list of Symbols computed from them: ``[model.layers[1].output]``, slices of those.
+    Returns:
+        A function of a list of arrays, one per input, that returns a list of arrays, one per output. It
+        runs as in inference and reads the weights as they are when it is called.
+    Raises:
+        TypeError: Not Symbols.
+        ValueError: The outputs need other inputs; of what is returned: another number of arrays, or
+            one of another shape.
+    """
+    model = Model(flatten(inputs), flatten(outputs))
+    return lambda arrays: flatten(model.predict_on_batch(arrays))

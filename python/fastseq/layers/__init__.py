@@ -12,6 +12,7 @@ from fastseq.layers.core import (
     RepeatVector,
     Reshape,
 )
+from fastseq.layers.function import Lambda
 from fastseq.layers.input import Input, InputLayer
 from fastseq.layers.merge import (
     Add,
@@ -44,6 +45,7 @@ __all__ = [
     "Flatten",
     "Input",
     "InputLayer",
+    "Lambda",
     "Layer",
     "Masking",
     "Maximum",

@@ -18,7 +18,7 @@ import numpy as np
 from fastseq import initializers, ops
 from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
 from fastseq._random import draw_seed
-from fastseq._symbol import RandomSeed, Shape, Symbol, Variable
+from fastseq._symbol import RandomSeed, Shape, Symbol, Variable, tracing
 from fastseq.graph import Plan
 from fastseq.layers.calls import LayerCall, flatten, unflatten
 
@@ -266,7 +266,8 @@ class Layer:
                 mask = None
         options["mask"] = mask
         given = {name: value for name, value in options.items() if name in accepted}
-        outputs = self.call(inputs, **given)
+        with tracing():
+            outputs = self.call(inputs, **given)
         fresh = [ops.identity(s) if s in symbols else s for s in flatten(outputs)]
         outputs = unflatten(outputs, fresh)
         self._pass_mask(inputs, mask, outputs)
