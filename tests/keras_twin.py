@@ -61,13 +61,14 @@ def check_outputs(ours, theirs, x):
     close(ours.predict(x, verbose=0), expected)
 
 
-def check_step(ours, theirs, x, y, loss, metrics=(), **options):
+def check_step(ours, theirs, x, y, loss, metrics=(), their_loss=None, loss_weights=None, **options):
     """A step of plain gradient descent at rate 1 gives the same losses, metrics and weights.
 
-    The change of the weights then is the gradient.
+    The change of the weights then is the gradient. ``their_loss`` is Keras's where it is not ``loss``.
     """
-    ours.compile(OURS.SGD(1.0), loss, metrics=list(metrics))
-    theirs.compile(THEIRS.SGD(1.0), loss, metrics=list(metrics), run_eagerly=True)
+    compiled = {"metrics": list(metrics), "loss_weights": loss_weights}
+    ours.compile(OURS.SGD(1.0), loss, **compiled)
+    theirs.compile(THEIRS.SGD(1.0), loss if their_loss is None else their_loss, run_eagerly=True, **compiled)
     for name in ("test_on_batch", "train_on_batch"):
         a = getattr(ours, name)(x, y, return_dict=True, **options)
         b = getattr(theirs, name)(x, y, return_dict=True, **options)

@@ -128,7 +128,7 @@ KNOWN = (
         (
             lambda: losses.get(3),
             TypeError,
-            "losses.get: identifier must be the name of a loss or a Loss, got 3",
+            "losses.get: identifier must be the name of a loss, a Loss or a function, got 3",
         ),
         (
             lambda: losses.MeanSquaredError("max"),

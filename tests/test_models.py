@@ -344,7 +344,7 @@ def test_a_compile_that_fails_leaves_the_one_before(loss, text):
         (("sgd", "mean"), ValueError, f"loss must be one of {KNOWN_LOSSES}, got 'mean'"),
         (("sgd", ["mean"]), ValueError, f"loss must be one of {KNOWN_LOSSES}, got 'mean'"),
         (("sgd", {"d": "mean"}), ValueError, f"loss must be one of {KNOWN_LOSSES}, got 'mean'"),
-        (("sgd", 3), TypeError, "loss must be the name of a loss or a Loss, got 3"),
+        (("sgd", 3), TypeError, "loss must be the name of a loss, a Loss or a function, got 3"),
         (
             ("sgd", fastseq.losses.MeanSquaredError(reduction="none")),
             ValueError,
@@ -361,7 +361,7 @@ def test_a_compile_that_fails_leaves_the_one_before(loss, text):
             ValueError,
             f"metrics must be one of {KNOWN_METRICS}, got 'recall'",
         ),
-        (("sgd", [["mse"]]), TypeError, "loss must be the name of a loss or a Loss, got list"),
+        (("sgd", [["mse"]]), TypeError, "loss must be the name of a loss, a Loss or a function, got list"),
         (
             ("sgd", "mse", [[["acc"]]]),
             TypeError,

@@ -106,15 +106,22 @@ class Head:
         absorbs: The activation (see ``activation_before``) whose input the loss reads instead of the
             output where it is what made the output, or None.
         keep: Whether the output's own values are needed besides (for metrics).
+        target: The Symbol that stands for the target where the graph computes with it, or None.
     """
 
     def __init__(
-        self, output: Symbol, loss: Callable[..., Any], absorbs: str | None = None, keep: bool = True
+        self,
+        output: Symbol,
+        loss: Callable[..., Any],
+        absorbs: str | None = None,
+        keep: bool = True,
+        target: Symbol | None = None,
     ) -> None:
         self.output = output
         self.loss = loss
         self.absorbs = absorbs
         self.keep = keep
+        self.target = target
 
 
 def activation_before(output: Symbol) -> tuple[str, Symbol]:
@@ -317,7 +324,8 @@ class Plan:
         heads: Sequence[Head] = (),
         wanted: Iterable[Variable] = (),
     ) -> None:
-        program = _Program(inputs, training)
+        targets = [(place, head.target) for place, head in enumerate(heads) if head.target is not None]
+        program = _Program([*inputs, *(symbol for _, symbol in targets)], training)
         masks = [head.output.mask for head in heads]
         read = [self._read_by(head) for head in heads]
         program.add([*outputs, *(symbol for symbol, _ in read), *(m for m in masks if m is not None)])
@@ -338,6 +346,8 @@ class Plan:
         self._loose: list[tuple[Any, int]] = []
         self._lay_out(program)
         number = self._number
+        self._targets_read = [place for place, _ in targets]
+        self.integer_inputs = [program.is_whole(slot) for slot in program.inputs[: len(inputs)]]
         self.outputs = [number[slot] for slot in output_slots]
         self._heads = [
             (head.loss, number[slot], logits, None if mask is None else number[mask])
@@ -387,7 +397,6 @@ class Plan:
         self._seeds = [(number[slot], seed, use) for slot, seed, use in program.seeds]
         self._spent = list(dict.fromkeys(seed for _, seed, _ in program.seeds))
         self._updates = [(v, number[s]) for i in program.instructions for v, s in i.updates]
-        self.integer_inputs = [program.is_whole(slot) for slot in program.inputs]
 
     def _forward_step(self, instruction: _Instruction) -> tuple[Any, ...]:
         first = self._number[instruction.outputs[0]]
@@ -438,10 +447,16 @@ class Plan:
             if slot in reached
         ]
 
-    def forward(self, inputs: Sequence[Array]) -> list[Any]:
-        """Runs forward; the slots that ``outputs`` names hold the outputs afterwards."""
+    def forward(self, inputs: Sequence[Array], targets: Sequence[Array] = ()) -> list[Any]:
+        """Runs forward; the slots that ``outputs`` names hold the outputs afterwards.
+
+        Args:
+            inputs: One array per input.
+            targets: One per head; of a plan without heads, none.
+        """
         slots = self._template.copy()
-        for slot, array in zip(self._inputs, inputs, strict=True):
+        arrays = [*inputs, *(targets[place] for place in self._targets_read)]
+        for slot, array in zip(self._inputs, arrays, strict=True):
             slots[slot] = array
         for slot, variable in self._live:
             slots[slot] = variable.value
@@ -502,7 +517,7 @@ class Plan:
         self, inputs: Sequence[Array], targets: Sequence[Array], weights: Sequence[Array | None]
     ) -> tuple[list[float], list[Any]]:
         """Forward, losses, backward: (the losses, the slots). A step that fails leaves no trace."""
-        slots = self.forward(inputs)
+        slots = self.forward(inputs, targets)
         values = self.measure(slots, targets, weights)
         try:
             self.backward(slots)

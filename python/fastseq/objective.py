@@ -13,6 +13,7 @@ from fastseq._arrays import Array, floating, message
 from fastseq._symbol import Symbol, Variable
 from fastseq.graph import Head, Plan, activation_before, pack, segments
 from fastseq.losses.base import Loss, row_weights
+from fastseq.losses.symbolic import target_symbol, trace
 from fastseq.metrics import Mean, Metric
 from fastseq.optimizers import Optimizer
 
@@ -126,6 +127,7 @@ class Objective:
         self._asked = metric_lists(metrics, names, "metrics")
         self._asked_weighted = metric_lists(weighted_metrics, names, "weighted_metrics")
         self.losses: list[Loss | None] | None = None
+        self._traced: dict[int, tuple[Symbol, Symbol]] = {}  # by output: (its targets, its losses)
         self.loss_tracker = Mean("loss")
         self._all: list[Metric] = [self.loss_tracker]
         self._train_plan: Plan | None = None
@@ -143,6 +145,7 @@ class Objective:
             if _by_shape(identifier):
                 identifier = losses.get(metrics.by_shapes("crossentropy", _known(target), shape))
             chosen.append(identifier)
+        self._trace(chosen, targets)
         self._metrics = [
             [self._metric(identifier, target, shape, chosen[k]) for identifier in asked]
             for k, (asked, target, shape) in enumerate(zip(self._asked, targets, shapes, strict=True))
@@ -164,6 +167,13 @@ class Objective:
         ]
         self._named = self._name_metrics()
         self._all = self.metrics
+
+    def _trace(self, chosen: Sequence[Loss | None], targets: Sequence[tuple[int, ...] | None]) -> None:
+        """Joins the losses that are functions to the graph, each with a Symbol for its targets."""
+        for k, (loss, target) in enumerate(zip(chosen, targets, strict=True)):
+            if loss is not None and loss.traced and target is not None:
+                symbol = target_symbol(target, self.outputs[k])
+                self._traced[k] = symbol, trace(loss, symbol, self.outputs[k])
 
     def _metric(self, identifier: Any, target: Any, shape: Any, loss: Loss | None) -> Metric:
         if loss is not None and loss.sequences and metrics.is_accuracy(identifier):
@@ -200,6 +210,10 @@ class Objective:
         assert self.losses is not None
         return self.losses[k]
 
+    def like(self, k: int) -> Symbol:
+        """What the targets of output ``k`` must fit: the output, or what its loss was traced with."""
+        return self._traced[k][0] if k in self._traced else self.outputs[k]
+
     def takes_sequences(self, k: int) -> bool:
         """Whether the targets of output ``k`` are labels of sequences; known before any are seen."""
         asked = self._asked_loss[k]
@@ -225,9 +239,13 @@ class Objective:
             if loss is None:
                 heads.append(Head(self.outputs[k], _nothing))
                 continue
-            measure: Any = loss.measure
+            measure: Any = loss.measure_traced if k in self._traced else loss.measure
             if self._weights[k] != 1.0 and gradient:
-                measure = partial(_scaled, loss.measure, self._weights[k])
+                measure = partial(_scaled, measure, self._weights[k])
+            if k in self._traced:
+                target, values = self._traced[k]
+                heads.append(Head(values, measure, target=target))
+                continue
             absorbs = loss.absorbed(activation_before(self.outputs[k])[0])
             heads.append(Head(self.outputs[k], measure, absorbs, keep))
         return heads
@@ -289,7 +307,7 @@ class Objective:
     def test(self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> None:
         """One step of evaluation on arrays that are right; ``plan_testing`` came before."""
         plan = self._test_plan
-        slots = plan.forward(inputs)  # type: ignore[union-attr]
+        slots = plan.forward(inputs, targets)  # type: ignore[union-attr]
         values = plan.measure(slots, targets, weights)  # type: ignore[union-attr]
         plan.commit(slots)  # type: ignore[union-attr]
         self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
@@ -352,7 +370,7 @@ class Objective:
     def check_target(self, k: int, value: Any, function: str) -> Array:
         """Targets of output ``k`` converted at once, for the methods that take one batch."""
         assert self.losses is not None
-        loss, symbol = self.losses[k], self.outputs[k]
+        loss, symbol = self.losses[k], self.like(k)
         if loss is not None:
             return loss.target(value, symbol, function, "y")
         return floating(value, function, "y", dtype=symbol.dtype)

@@ -107,7 +107,7 @@ def _target_columns(objective: Objective, y: Any, function: str) -> list[Any]:
     values = _target_shapes(objective, y, function)
     made = []
     for k in objective.compared:
-        loss, symbol, value = objective.loss_of(k), objective.outputs[k], values[k]
+        loss, symbol, value = objective.loss_of(k), objective.like(k), values[k]
         if value is None:
             raise ValueError(message(function, "y", f"hold targets for output {objective.names[k]}", "None"))
         if loss is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from fastseq._arrays import describe, message
 from fastseq._names import known_as, snake
-from fastseq.losses.base import Loss
+from fastseq.losses.base import FunctionLoss, Loss
 from fastseq.losses.ctc import CTC, ctc
 from fastseq.losses.rows import (
     BinaryCrossentropy,
@@ -26,6 +26,7 @@ __all__ = [
     "CTC",
     "BinaryCrossentropy",
     "CategoricalCrossentropy",
+    "FunctionLoss",
     "Loss",
     "MeanAbsoluteError",
     "MeanSquaredError",
@@ -56,11 +57,12 @@ _FUNCTIONS: dict[Any, str] = {
 
 
 def get(identifier: Any, function: str = "losses.get", argument: str = "identifier") -> Loss:
-    """The loss meant by a name, one of this module's functions, a class or an object.
+    """The loss meant by a name, a function, a class or an object.
 
     Args:
         identifier: ``"mse"``, ``"MeanSquaredError"``, ``losses.mean_squared_error``,
-            ``losses.MeanSquaredError`` or ``losses.MeanSquaredError()``.
+            ``losses.MeanSquaredError``, ``losses.MeanSquaredError()``, or any function of
+            (y_true, y_pred) that ``FunctionLoss`` takes.
         function: Who asks, for the error's text.
         argument: The argument's name, for the error's text.
     Raises:
@@ -71,8 +73,11 @@ def get(identifier: Any, function: str = "losses.get", argument: str = "identifi
         return identifier
     if isinstance(identifier, type) and issubclass(identifier, Loss):
         return identifier()
-    if callable(identifier) and identifier in _FUNCTIONS:
+    if isinstance(identifier, Hashable) and identifier in _FUNCTIONS:
         return KNOWN[_FUNCTIONS[identifier]]()
     if isinstance(identifier, str):
         return known_as(identifier, KNOWN, function, argument, _ALIASES)()
-    raise TypeError(message(function, argument, "be the name of a loss or a Loss", describe(identifier)))
+    if callable(identifier) and not isinstance(identifier, type):
+        return FunctionLoss(identifier)
+    rule = "be the name of a loss, a Loss or a function"
+    raise TypeError(message(function, argument, rule, describe(identifier)))

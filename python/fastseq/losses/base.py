@@ -5,7 +5,7 @@ A row is everything but the last axis: a sample, or a step of a sample.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ import numpy as np
 from fastseq import data
 from fastseq._arrays import Array, column, describe, floating, integer, message, total
 from fastseq._names import snake
+from fastseq._symbol import is_traced
+from fastseq.losses.symbolic import joined, same_rank
 
-__all__ = ["REDUCTIONS", "Loss", "row_weights", "widened"]
+__all__ = ["REDUCTIONS", "FunctionLoss", "Loss", "row_weights", "widened"]
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "sum", "mean_with_sample_weight", "none")
 
@@ -69,6 +71,9 @@ def widened(values: Array, rows: tuple[int, ...]) -> Array:
 class Loss:
     """A loss: ``loss(y_true, y_pred, sample_weight=None)`` is a number (an array for reduction "none").
 
+    A loss of one's own is a subclass with ``call(self, y_true, y_pred)``, written with ``fastseq.ops``,
+    operators and slices; a model traces it, and takes its gradient from the graph.
+
     Attributes:
         absorbs: The activation whose input it can take instead of its output ("softmax", "sigmoid").
         sparse: Whether targets are integer labels, one fewer axis than the prediction.
@@ -91,11 +96,20 @@ class Loss:
         self.name = name or snake(type(self).__name__)
         self.reduction = reduction
 
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The losses (batch, ...) of arrays or Symbols: what a subclass may define."""
+        raise NotImplementedError
+
+    @property
+    def traced(self) -> bool:
+        """Whether ``call`` says what the losses are, rather than ``rows``."""
+        return type(self).call is not Loss.call
+
     def absorbed(self, activation: str) -> str | None:
         """Which activation the loss takes in where ``activation`` has made the predictions."""
         return self.absorbs if activation == self.absorbs else None
 
-    def _compared(self, prediction: Array) -> tuple[int, ...]:
+    def compared(self, prediction: Array) -> tuple[int, ...]:
         """The shape of the losses."""
         shape: tuple[int, ...] = prediction.shape
         return shape[:1] if self.sequences else shape[:-1]
@@ -125,12 +139,49 @@ class Loss:
             logits: Whether the activation this loss absorbs has been left to it.
             gradient: Whether the gradient is wanted.
         """
-        each = row_weights(self._compared(prediction), weights, mask, self.reduction, prediction.dtype)
+        each = row_weights(self.compared(prediction), weights, mask, self.reduction, prediction.dtype)
         losses, dprediction = self.rows(prediction, target, each, logits, gradient)
         return total(losses), dprediction
 
+    def measure_traced(
+        self,
+        values: Array,
+        target: Array,
+        weights: Array | None,
+        mask: Array | None,
+        logits: bool,
+        gradient: bool,
+    ) -> tuple[float, Array | None]:
+        """``measure`` of losses that the graph has computed: ``values`` (batch, ...) in place of predictions.
+
+        A mask of more axes than they have says nothing of them.
+
+        Raises:
+            ValueError: Weights of more axes.
+        """
+        each = self._weights_of(values, weights, mask)
+        losses = values * each if np.ndim(each) == 0 else np.where(each == 0, 0, values * each)
+        return total(losses), np.full(values.shape, each, values.dtype) if gradient else None
+
+    def _weights_of(self, values: Array, weights: Array | None, mask: Array | None) -> float | Array:
+        if weights is not None and weights.ndim > values.ndim and weights.shape[values.ndim :] != (1,):
+            rule = f"have the shape {values.shape} of the losses"
+            raise ValueError(message(self.name, "sample_weight", rule, str(weights.shape)))
+        if mask is not None and mask.ndim > values.ndim:
+            mask = None
+        return row_weights(values.shape, weights, mask, self.reduction, values.dtype)
+
+    def each(self, y_true: Any, y_pred: Any) -> Array:
+        """The losses of arrays, not reduced."""
+        prediction = floating(y_pred, self.name, "y_pred")
+        if self.traced:
+            target = floating(y_true, self.name, "y_true", dtype=prediction.dtype)
+            return np.asarray(self.call(*same_rank(target, prediction)))
+        target = self.target(y_true, prediction, self.name, "y_true")
+        return self.rows(prediction, target, 1.0, False, False)[0]
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """The loss of arrays.
+        """The loss of arrays; of Symbols, the same as part of a graph.
 
         Args:
             y_true: Targets; for a sparse loss integer labels.
@@ -140,10 +191,16 @@ class Loss:
             TypeError: Not numbers.
             ValueError: Shapes do not fit.
         """
+        if is_traced((y_true, y_pred)):
+            return joined(self, y_true, y_pred, sample_weight)
+        weights = None if sample_weight is None else floating(sample_weight, self.name, "sample_weight")
+        if self.traced:
+            values = self.each(y_true, y_pred)
+            losses = values * self._weights_of(values, weights, None)
+            return losses if self.reduction == "none" else losses.dtype.type(total(losses))
         prediction = floating(y_pred, self.name, "y_pred")
         target = self.target(y_true, prediction, self.name, "y_true")
-        weights = None if sample_weight is None else floating(sample_weight, self.name, "sample_weight")
-        each = row_weights(self._compared(prediction), weights, None, self.reduction, prediction.dtype)
+        each = row_weights(self.compared(prediction), weights, None, self.reduction, prediction.dtype)
         losses, _ = self.rows(prediction, target, each, False, False)
         if self.reduction == "none":
             return losses
@@ -187,6 +244,28 @@ class Loss:
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this loss again."""
         return {"name": self.name, "reduction": self.reduction}
+
+
+class FunctionLoss(Loss):
+    """A function of (y_true, y_pred) as a loss.
+
+    Args:
+        function: Written with ``fastseq.ops``, operators and slices; gives losses (batch, ...).
+        reduction: As of other losses.
+        name: The function's by default.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any, Any], Any],
+        reduction: str | None = "sum_over_batch_size",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name or getattr(function, "__name__", type(function).__name__), reduction)
+        self.function = function
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return self.function(y_true, y_pred)
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...], function: str, argument: str) -> None:

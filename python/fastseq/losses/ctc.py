@@ -183,7 +183,7 @@ class CTC(Loss):
         logits: bool,
         gradient: bool,
     ) -> tuple[float, Array | None]:
-        each = row_weights(self._compared(prediction), weights, None, self.reduction, prediction.dtype)
+        each = row_weights(self.compared(prediction), weights, None, self.reduction, prediction.dtype)
         if mask is None:
             return self._total(self.rows(prediction, target, each, logits, gradient))
         valid = self._valid(prediction, target, mask)

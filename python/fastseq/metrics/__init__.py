@@ -30,7 +30,6 @@ from fastseq.metrics.pointwise import (
     binary_accuracy,
     categorical_accuracy,
     sparse_categorical_accuracy,
-    unreduced,
 )
 from fastseq.metrics.sequences import CharacterErrorRate, EditDistance, ExactMatch, WordErrorRate
 
@@ -133,7 +132,7 @@ def get(identifier: Any, function: str = "metrics.get", argument: str = "identif
         if identifier.sequences:
             rule = "name what compares one row with another"
             raise ValueError(message(function, argument, rule, f"the loss {identifier.name}"))
-        return MeanMetricWrapper(unreduced(identifier), identifier.name)
+        return MeanMetricWrapper(identifier.each, identifier.name)
     if isinstance(identifier, Hashable) and identifier in _FUNCTIONS:
         return _FUNCTIONS[identifier]()
     if callable(identifier):

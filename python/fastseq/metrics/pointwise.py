@@ -26,7 +26,6 @@ __all__ = [
     "binary_accuracy",
     "categorical_accuracy",
     "sparse_categorical_accuracy",
-    "unreduced",
 ]
 
 
@@ -151,14 +150,3 @@ class BinaryCrossentropy(_Named):
     """Mean of -(target log p + (1 - target) log(1 - p))."""
 
     FUNCTION = staticmethod(losses.binary_crossentropy)
-
-
-def unreduced(loss: losses.Loss) -> Callable[..., Any]:
-    """The loss as a function of (y_true, y_pred) that gives one value per row."""
-
-    def rows(y_true: Any, y_pred: Any) -> Array:
-        prediction = floating(y_pred, loss.name, "y_pred")
-        target = loss.target(y_true, prediction, loss.name, "y_true")
-        return loss.rows(prediction, target, 1.0, False, False)[0]
-
-    return rows
