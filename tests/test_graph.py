@@ -265,8 +265,8 @@ class Scale(layers.Layer):
     """A layer of a user's own, of operations that know nothing of where gradients belong."""
 
     def build(self, input_shape):
-        self.factor = self.add_weight((input_shape[-1],), "ones", "factor")
-        self.shift = self.add_weight((1,), "zeros", "shift")
+        self.factor = self.add_weight((input_shape[-1],), "ones", name="factor")
+        self.shift = self.add_weight((1,), "zeros", name="shift")
 
     def call(self, inputs):
         return ops.add(ops.multiply(inputs, self.factor), self.shift)
@@ -276,7 +276,7 @@ class Tied(layers.Layer):
     """One weight in a matrix product, which adds its gradient in place, and by itself, which does not."""
 
     def build(self, input_shape):
-        self.kernel = self.add_weight((input_shape[-1], input_shape[-1]), "zeros", "kernel")
+        self.kernel = self.add_weight((input_shape[-1], input_shape[-1]), "zeros", name="kernel")
 
     def call(self, inputs):
         return ops.multiply(ops.dense(inputs, self.kernel), self.kernel)

@@ -232,7 +232,7 @@ class Model(Layer):
     def _must_be_compiled(self, function: str) -> None:
         if self._compiled is None:
             raise RuntimeError(f"{function}: {self.name} must be compiled first, got one that is not")
-        trains = function in ("fit", "train_on_batch")
+        trains = function in ("fit", "train_on_batch", "gradients")
         if trains and all(loss is None for loss in flatten(self._compiled["loss"])):
             raise RuntimeError(f"{function}: {self.name} must be compiled with a loss, got none")
 
@@ -395,6 +395,33 @@ class Model(Layer):
         self._must_be_compiled("train_on_batch")
         training.on_batch(self, x, y, sample_weight, class_weight, train=True)
         return self._results(return_dict)
+
+    def gradients(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any = None,
+        class_weight: dict[int, float] | None = None,
+    ) -> list[Array]:
+        """The gradients of the loss of one batch, for a training loop of one's own.
+
+        As in a training step there is dropout, and stateful layers keep their states; weights and metrics
+        stay as they are.
+
+        Args:
+            x: One batch of inputs, as for ``train_on_batch``.
+            y: Its targets.
+            sample_weight: As for ``fit``.
+            class_weight: As for ``fit``.
+        Returns:
+            An array per variable of ``trainable_weights``, in that order: as they were when the model was
+            first trained or asked, as the optimizer sees them.
+        Raises:
+            RuntimeError: The model is not compiled with a loss.
+            TypeError, ValueError: The data do not fit the model.
+        """
+        self._must_be_compiled("gradients")
+        return training.gradients(self, x, y, sample_weight, class_weight)
 
     def test_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False

@@ -263,6 +263,7 @@ class Objective:
         """The plan of a training step, and the optimizer made ready for ``variables``."""
         if self._train_plan is None:
             pack(variables)
+            self._variables = list(variables)
             outputs = [self.outputs[k] for k in self._compared]
             self._train_plan = Plan(
                 self.inputs, outputs, training=True, heads=self._heads(True), wanted=variables
@@ -303,6 +304,17 @@ class Objective:
         values, slots = plan.step(inputs, targets, weights)  # type: ignore[union-attr]
         self.optimizer.step()  # type: ignore[union-attr]
         self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
+
+    def gradients(
+        self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]
+    ) -> list[Array]:
+        """What ``train`` would give the optimizer, one array per variable of ``plan_training``."""
+        plan = self._train_plan
+        plan.step(inputs, targets, weights)  # type: ignore[union-attr]
+        made = [np.array(variable.gradient) for variable in self._variables]
+        for variable in self._variables:
+            variable.gradient.fill(0)  # type: ignore[union-attr]
+        return made
 
     def test(self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> None:
         """One step of evaluation on arrays that are right; ``plan_testing`` came before."""

@@ -18,7 +18,7 @@ from fastseq.graph import Plan
 from fastseq.objective import Objective
 from fastseq.progress import Progress
 
-__all__ = ["evaluate", "fit", "on_batch", "predict"]
+__all__ = ["evaluate", "fit", "gradients", "on_batch", "predict"]
 
 PREDICT_BATCH = 128  # rows per step where the caller leaves the choice; fit and evaluate take Keras's 32
 
@@ -422,9 +422,13 @@ def batch_inputs(model: Any, x: Any, plan: Plan, function: str) -> list[Array]:
     return made
 
 
-def on_batch(model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, train: bool) -> None:
-    """One training step, or one of evaluation, on one batch; the objective holds the results."""
-    function = "train_on_batch" if train else "test_on_batch"
+_Batch = tuple[Objective, list[Array], list[Array], list[Any]]
+
+
+def _one_batch(
+    model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, train: bool, function: str
+) -> _Batch:
+    """(the objective with its plan made, the inputs, the targets, their weights), checked and converted."""
     objective: Objective = model.objective
     if objective.losses is None:
         model.ensure_built_for(x, function)
@@ -442,11 +446,23 @@ def on_batch(model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, 
         if len(target) != len(inputs[0]):
             data.same_rows([("x", inputs[0]), ("y", target)], function)
     if sample_weight is None and class_weight is None:
-        weights: list[Any] = [None] * len(compared)
-    else:
-        weights = _weight_columns(objective, sample_weight, class_weight, targets, function)
+        return objective, inputs, targets, [None] * len(compared)
+    weights = _weight_columns(objective, sample_weight, class_weight, targets, function)
+    return objective, inputs, targets, weights
+
+
+def on_batch(model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, train: bool) -> None:
+    """One training step, or one of evaluation, on one batch; the objective holds the results."""
+    function = "train_on_batch" if train else "test_on_batch"
+    objective, *batch = _one_batch(model, x, y, sample_weight, class_weight, train, function)
     objective.reset()
     if train:
-        objective.train(inputs, targets, weights)
+        objective.train(*batch)
     else:
-        objective.test(inputs, targets, weights)
+        objective.test(*batch)
+
+
+def gradients(model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> list[Array]:
+    """The gradients of the loss of one batch; see ``Model.gradients``."""
+    objective, *batch = _one_batch(model, x, y, sample_weight, class_weight, True, "gradients")
+    return objective.gradients(*batch)

@@ -57,7 +57,8 @@ class Layer:
     """Base of all layers.
 
     A subclass keeps its arguments as attributes of the same name, makes its weights in ``build`` and
-    joins operations in ``call``.
+    joins operations in ``call``: those of ``fastseq.ops``, operators, slices, and other layers, which it
+    keeps as attributes. Their gradients follow.
 
     Args:
         name: A name, unique in a model; made from the class's name by default.
@@ -119,31 +120,46 @@ class Layer:
         return mask
 
     def sublayers(self) -> list[Layer]:
-        """The layers this one is made of."""
-        return [value for value in vars(self).values() if isinstance(value, Layer)]
+        """The layers this one is made of: those it keeps as attributes, in lists, tuples and dicts, too."""
+        own = {"_calls", "_plans"}
+        values = [value for name, value in vars(self).items() if name not in own]
+        return [leaf for leaf in _kept(values) if isinstance(leaf, Layer)]
 
     # Weights.
 
     def add_weight(
         self,
-        shape: Sequence[int] = (),
-        initializer: Any = "glorot_uniform",
-        name: str = "weight",
-        trainable: bool = True,
+        shape: Any = (),
+        initializer: Any = None,
         dtype: Any = None,
+        trainable: bool = True,
+        *,
+        regularizer: None = None,
+        constraint: None = None,
+        name: str | None = None,
     ) -> Variable:
         """Makes a weight of this layer.
 
         Args:
-            shape: Its shape.
-            initializer: A name or an Initializer.
-            name: For people; ``layer/name`` in the whole.
+            shape: Its shape, an int or integers.
+            initializer: A name, an Initializer or a function of (shape, dtype); "glorot_uniform" by default.
+            dtype: "float32" or "float64"; the layer's by default.
             trainable: Whether optimizers may change it.
-            dtype: Its dtype; the layer's by default.
+            regularizer: Must be None, as must the constraint.
+            constraint: None.
+            name: For people; ``layer/name`` in the whole.
+        Raises:
+            ValueError: The shape is not known, or an argument is none of these.
         """
-        make = initializers.get(initializer, type(self).__name__, "initializer")
-        value = np.ascontiguousarray(make(tuple(shape), np.dtype(dtype or self.dtype)))
-        variable = Variable(value, f"{self.name}/{name}", trainable)
+        kind = type(self).__name__
+        self.refuse_unless_none(regularizer=regularizer, constraint=constraint)
+        sizes = shape_of(shape, f"{kind}.add_weight", "shape")
+        if None in sizes:
+            raise ValueError(message(f"{kind}.add_weight", "shape", "be known", str(sizes)))
+        make = initializers.get("glorot_uniform" if initializer is None else initializer, kind, "initializer")
+        made = self.dtype if dtype is None else _dtype(dtype, kind)
+        value = np.ascontiguousarray(make(sizes, made))
+        variable = Variable(value, f"{self.name}/{name or 'weight'}", trainable)
         self.variables_made.append(variable)
         return variable
 
@@ -398,6 +414,13 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def _kept(value: Any) -> list[Any]:
+    """What nested lists, tuples and dicts hold, in order."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [leaf for item in value for leaf in _kept(item)] if isinstance(value, (list, tuple)) else [value]
 
 
 def _is_layer(value: Any) -> bool:

@@ -82,9 +82,9 @@ class Dense(Layer):
         if features is None:
             rule = "have a known last axis after the batch"
             raise ValueError(message(self.name, "inputs", rule, f"shape {input_shape}"))
-        self.kernel = self.add_weight((features, self.units), self.kernel_initializer, "kernel")
+        self.kernel = self.add_weight((features, self.units), self.kernel_initializer, name="kernel")
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, "bias")
+            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
 
     def call(self, inputs: Any) -> Any:
         if inputs.shape[-1] not in (None, self.kernel.shape[0]):
@@ -185,7 +185,7 @@ class Embedding(Layer):
 
     def build(self, input_shape: Any) -> None:
         shape = (self.input_dim, self.output_dim)
-        self.embeddings = self.add_weight(shape, self.embeddings_initializer, "embeddings")
+        self.embeddings = self.add_weight(shape, self.embeddings_initializer, name="embeddings")
 
     def call(self, inputs: Any) -> Any:
         return ops.embedding(inputs, self.embeddings)

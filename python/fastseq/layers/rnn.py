@@ -107,12 +107,12 @@ class RNN(Layer):
             rule = "have a known number of features"
             raise ValueError(message(self.name, "inputs", rule, f"shape {input_shape}"))
         width = self.gates * self.units
-        self.kernel = self.add_weight((input_shape[2], width), self.kernel_initializer, "kernel")
+        self.kernel = self.add_weight((input_shape[2], width), self.kernel_initializer, name="kernel")
         self.recurrent_kernel = self.add_weight(
-            (self.units, width), self.recurrent_initializer, "recurrent_kernel"
+            (self.units, width), self.recurrent_initializer, name="recurrent_kernel"
         )
         if self.use_bias:
-            self.bias = self.add_weight(self.bias_shape(), self.make_bias, "bias")
+            self.bias = self.add_weight(self.bias_shape(), self.make_bias, name="bias")
         if self.stateful:
             self._make_states(input_shape[0])
 
