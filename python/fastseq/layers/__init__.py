@@ -1,5 +1,6 @@
 """Layers: parameters and operations joined, under Keras's names and with Keras's arguments."""
 
+from fastseq.layers.attention import AdditiveAttention, Attention
 from fastseq.layers.base import Layer
 from fastseq.layers.core import (
     Activation,
@@ -18,16 +19,21 @@ from fastseq.layers.merge import (
     Add,
     Average,
     Concatenate,
+    Dot,
     Maximum,
+    Minimum,
     Multiply,
     Subtract,
     add,
     average,
     concatenate,
+    dot,
     maximum,
+    minimum,
     multiply,
     subtract,
 )
+from fastseq.layers.normalization import LayerNormalization
 from fastseq.layers.rnn import GRU, LSTM, SimpleRNN
 from fastseq.layers.wrappers import Bidirectional, TimeDistributed
 
@@ -36,10 +42,13 @@ __all__ = [
     "LSTM",
     "Activation",
     "Add",
+    "AdditiveAttention",
+    "Attention",
     "Average",
     "Bidirectional",
     "Concatenate",
     "Dense",
+    "Dot",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -47,8 +56,10 @@ __all__ = [
     "InputLayer",
     "Lambda",
     "Layer",
+    "LayerNormalization",
     "Masking",
     "Maximum",
+    "Minimum",
     "Multiply",
     "Permute",
     "RepeatVector",
@@ -59,7 +70,9 @@ __all__ = [
     "add",
     "average",
     "concatenate",
+    "dot",
     "maximum",
+    "minimum",
     "multiply",
     "subtract",
 ]

@@ -158,7 +158,7 @@ class Layer:
             raise ValueError(message(f"{kind}.add_weight", "shape", "be known", str(sizes)))
         make = initializers.get("glorot_uniform" if initializer is None else initializer, kind, "initializer")
         made = self.dtype if dtype is None else _dtype(dtype, kind)
-        value = np.ascontiguousarray(make(sizes, made))
+        value = np.asarray(make(sizes, made), order="C")
         variable = Variable(value, f"{self.name}/{name or 'weight'}", trainable)
         self.variables_made.append(variable)
         return variable
@@ -315,7 +315,9 @@ class Layer:
         training = options.pop("training", None)
         if isinstance(inputs, (list, tuple)) and not all(hasattr(leaf, "shape") for leaf in flatten(inputs)):
             inputs = floating(inputs, self.name, "inputs")  # rows as nested lists of numbers
-        options = {name: value for name, value in options.items() if value is not None}
+        given = {name: value for name, value in options.items() if value is not None}
+        plain = {name: value for name, value in given.items() if isinstance(value, (bool, int, float, str))}
+        options = {name: value for name, value in given.items() if name not in plain}
         leaves = flatten(inputs)
         arrays = [value if isinstance(value, np.ndarray) else np.asarray(value) for value in leaves]
         extra = {
@@ -326,6 +328,7 @@ class Layer:
         everything = arrays + [value for values in extra.values() for value in values]
         static = getattr(self, "stateful", False)
         key = (
+            tuple(sorted(plain.items())),
             str(unflatten(inputs, range(len(leaves))) if isinstance(inputs, (list, tuple, dict)) else 0),
             tuple((name, len(values)) for name, values in extra.items()),
             tuple((a.shape if static else a.shape[1:], a.dtype.kind) for a in everything),
@@ -338,7 +341,8 @@ class Layer:
                 name: unflatten(value, [next(rest) for _ in extra[name]])
                 for name, value in options.items()
             }  # fmt: skip
-            outputs = self._trace(unflatten(inputs, symbols[: len(arrays)]), {**named, "training": training})
+            named.update(plain, training=training)
+            outputs = self._trace(unflatten(inputs, symbols[: len(arrays)]), named)
             plan = Plan(symbols, flatten(outputs), training=bool(training))
             if len(self._plans) >= 16:
                 self._plans.clear()

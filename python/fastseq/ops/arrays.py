@@ -19,6 +19,7 @@ from fastseq._symbol import Node, Op, Shape, Symbol, apply, operators
 
 __all__ = [
     "any_not_equal",
+    "causal_mask",
     "concatenate",
     "expand_dims",
     "fold_steps",
@@ -363,6 +364,18 @@ ANY_NOT_EQUAL = Op(
 def any_not_equal(x: Any, value: float) -> Any:
     """Where any feature of a step differs from ``value``: (batch, steps, features) to bool (batch, steps)."""
     return apply(ANY_NOT_EQUAL, (x,), {"value": value})
+
+
+def _causal_forward(x: Array, *, training: bool) -> tuple[Any, ...]:
+    return np.tri(*x.shape[-2:], dtype=np.bool_)[None], None
+
+
+CAUSAL_MASK = Op("causal_mask", ("x",), _causal_forward, lambda x: (((1, *x.shape[-2:]), np.bool_),))
+
+
+def causal_mask(x: Any) -> Any:
+    """Of (..., rows, columns): bool (1, rows, columns), True where the column is not beyond the row."""
+    return apply(CAUSAL_MASK, (x,), {})
 
 
 def _masked_forward(x: Array, mask: Array, *, training: bool) -> tuple[Any, ...]:
