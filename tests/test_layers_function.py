@@ -1,12 +1,15 @@
 """Lambda: traced functions as layers, beside Keras; and backend.function, which reads inner Symbols."""
 
+import json
+
 import numpy as np
 import pytest
 from keras_twin import OURS, THEIRS, check_outputs, check_step, close, keras, twins
 
 import fastseq
-from fastseq import backend, layers, ops
+from fastseq import backend, layers, losses, ops
 from fastseq import backend as K
+from fastseq._symbol import Variable
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(4, 5, 3)).astype(np.float32)
@@ -174,6 +177,92 @@ def test_errors(function, options, error, text):
     with pytest.raises(error) as caught:
         layers.Lambda(function, name="mine", **options)(layers.Input((5, 3)))
     assert str(caught.value) == text
+
+
+# --- saved as the operations it traced ------------------------------------------------------------
+
+
+def saved_and_back(layer):
+    """The layer that its configuration makes, by way of JSON."""
+    return type(layer).from_config(json.loads(json.dumps(layer.get_config())))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x[:, 1:, ..., -1] * 2.0 - X[0, 0, 0],
+        lambda x: ops.where(x > 0, x**2, ops.exp(x) / 3),
+        lambda x: ops.concatenate([x, ops.reverse(x), x + X[:1]], axis=1),
+        lambda x: [ops.softmax(ops.reshape(x, (-1,))), ops.mean(x, axis=(1, 2), keepdims=True)],
+        lambda x: ops.cast(ops.activation(x, "tanh") @ np.ones((3, 2)), "float64"),
+        lambda x: ops.maximum(ops.sum(x, axis=-1), ops.absolute(x[..., 0])),
+        lambda x: x,
+    ],
+)
+def test_configurations(function):
+    layer = layers.Lambda(function, name="mine", output_shape=None)
+    expected = layer(layers.Input((5, 3)))
+    model = fastseq.Model(layer.input, expected)
+    copy = saved_and_back(layer)
+    assert copy.name == "mine"
+    close(copy(X), model.predict(X, verbose=0), 0)
+    close(saved_and_back(copy)(X), copy(X), 0)  # not called on Symbols yet
+
+
+def test_the_ocr_loss_layer_is_saved():
+    model = ocr(ctc_lambda_func, OURS)
+    layer = model.get_layer("ctc")
+    y_pred = rng.random((4, 8, 5)).astype(np.float32)
+    rest = [OCR_DATA["the_labels"], OCR_DATA["input_length"], OCR_DATA["label_length"]]
+    close(saved_and_back(layer)([y_pred, *rest]), layer([y_pred, *rest]), 0)
+
+
+def test_in_a_sequential():
+    model = fastseq.Sequential([layers.Lambda(lambda x: x / 2, input_shape=(5, 3)), layers.LSTM(4)])
+    copy = fastseq.Sequential.from_config(json.loads(json.dumps(model.get_config())))
+    copy.set_weights(model.get_weights())
+    close(copy.predict(X, verbose=0), model.predict(X, verbose=0), 0)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (
+            lambda x: x * Variable(np.ones(3, np.float32), "w"),
+            "mine: function must read its inputs alone to be described, got Variable",
+        ),
+        (
+            lambda x: x * OTHER,
+            "mine: function must read its inputs alone to be described, got "
+            "<Symbol shape=(None, 5, 3), dtype=float32>",
+        ),
+        (
+            lambda x: losses.MeanSquaredError(reduction="none")(x, x),
+            "mine: function must be made of operations with plain options to be described, got loss",
+        ),
+    ],
+)
+def test_what_cannot_be_saved(function, text):
+    layer = layers.Lambda(function, name="mine")
+    layer(layers.Input((5, 3)))
+    with pytest.raises(ValueError) as caught:
+        layer.get_config()
+    assert str(caught.value) == text
+
+
+OTHER = layers.Input((5, 3))
+
+
+def test_what_cannot_be_saved_yet():
+    with pytest.raises(ValueError) as caught:
+        layers.Lambda(abs, name="mine").get_config()
+    assert str(caught.value) == "mine: layer must have been called on Symbols to be described, got no call"
+    with pytest.raises(ValueError) as caught:
+        layers.Lambda(abs, name="mine", mask=lambda inputs, mask: mask).get_config()
+    assert str(caught.value) == "mine: mask must be None to be described, got function"
+    with pytest.raises(ValueError) as caught:
+        layers.Lambda.from_config({"function": {"steps": [{"op": "fly"}], "outputs": []}})
+    assert str(caught.value) == "Lambda: function must name known operations, got 'fly'"
 
 
 # --- backend.function -----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from fastseq._arrays import describe, message
 from fastseq._symbol import Symbol
 from fastseq.layers.base import Layer, shape_of
 from fastseq.layers.calls import flatten
+from fastseq.layers.traced import TracedFunction, described
 
 __all__ = ["Lambda"]
 
@@ -93,13 +94,32 @@ class Lambda(Layer):
         return self.mask(inputs, mask) if callable(self.mask) else self.mask
 
     def get_config(self) -> dict[str, Any]:
-        """Not there yet.
+        """Its arguments as plain values: of the function, the operations that its first call traced.
 
         Raises:
-            ValueError: Always: a function is not described by plain values.
+            ValueError: It has not been called on Symbols, its mask is a function, or the function reads
+                more than its inputs: weights, masks, Symbols from elsewhere.
         """
-        rule = "hold no Lambda to be described by plain values"
-        raise ValueError(message("get_config", "layers", rule, self.name))
+        if self.mask is not None:
+            raise ValueError(message(self.name, "mask", "be None to be described", describe(self.mask)))
+        if isinstance(self.function, TracedFunction):
+            description = self.function.description
+        else:
+            if not self._calls:
+                rule = "have been called on Symbols to be described"
+                raise ValueError(message(self.name, "layer", rule, "no call"))
+            call = self._calls[0]
+            description = described(flatten(call.arguments), call.outputs, self.name)
+            description["several"] = isinstance(call.structure, (list, tuple))
+        config = {**super().get_config(), "function": description}
+        for argument in ("arguments", "mask", "output_shape"):  # the operations say all that
+            config.pop(argument, None)
+        return config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A Lambda of the operations that ``get_config`` described."""
+        return cls(**{**config, "function": TracedFunction(config["function"])})
 
 
 def _agree(asked: Any, traced: Any) -> bool:
