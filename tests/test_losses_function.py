@@ -246,6 +246,30 @@ def test_sequences_of_any_length():
     np.testing.assert_allclose(value, ((STEPS[:, :2] - prediction) ** 2).mean(), rtol=1e-5)
 
 
+def test_one_value_per_sample_of_a_masked_sequence():
+    """The mask of the steps says nothing of whole samples: what the function gives is averaged as it is."""
+    x = X.copy()
+    x[0, 3:] = x[4, :] = 0
+    model = steps_model(OURS)
+    model.compile("sgd", lambda t, p: ops.sum(ops.square(t - p), axis=[1, 2]))
+    expected = ((STEPS - model.predict(x, verbose=0)) ** 2).sum(axis=(1, 2))
+    np.testing.assert_allclose(model.test_on_batch(x, STEPS), expected.mean(), rtol=1e-5)
+    value = model.test_on_batch(x, STEPS, sample_weight=WEIGHTS)
+    np.testing.assert_allclose(value, (expected * WEIGHTS).mean(), rtol=1e-5)
+
+
+def test_losses_of_weight_0_may_be_anything():
+    values, weights = np.array([1.0, np.inf, np.nan, 4.0]), np.array([1.0, 0.0, 0.0, 0.5])
+    loss = losses.FunctionLoss(lambda t, p: p)
+    total, gradient = loss.measure_traced(values, values, weights, None, False, True)
+    assert total == 0.75
+    np.testing.assert_array_equal(gradient, weights / 4)
+    keep = np.array([True, False, False, True])
+    total, gradient = loss.measure_traced(values, values, None, keep, False, True)
+    assert total == 2.5
+    np.testing.assert_array_equal(gradient, keep / 2)
+
+
 def test_get():
     def mine(y_true, y_pred):
         return y_pred

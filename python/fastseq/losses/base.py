@@ -160,7 +160,8 @@ class Loss:
             ValueError: Weights of more axes.
         """
         each = self._weights_of(values, weights, mask)
-        losses = values * each if np.ndim(each) == 0 else np.where(each == 0, 0, values * each)
+        with np.errstate(invalid="ignore"):  # inf or NaN of weight 0
+            losses = values * each if np.ndim(each) == 0 else np.where(each == 0, 0, values * each)
         return total(losses), np.full(values.shape, each, values.dtype) if gradient else None
 
     def _weights_of(self, values: Array, weights: Array | None, mask: Array | None) -> float | Array:
