@@ -1,4 +1,4 @@
-"""The few functions of keras.backend that programs about CTC use, as Keras defines them."""
+"""The few functions of keras.backend that programs of its time use, as Keras defines them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 
 from fastseq import ops
-
-__all__ = ["ctc_decode"]
 from fastseq.layers.calls import flatten
 from fastseq.models import Model
 from fastseq.ops import ctc_batch_cost
