@@ -106,8 +106,8 @@ FASTSEQ_INLINE void put(const PanelBack<T>& s, int j, const V& rows, T* to, std:
 }
 
 // f(activations): Keras's defaults inlined, or those the call names.
-template <Cell cell, class T, class F>
-FASTSEQ_INLINE void with_activations(const RnnCall<T>& call, F f) {
+template <Cell cell, class Call, class F>
+FASTSEQ_INLINE void with_activations(const Call& call, F f) {
   const bool standard_gates = cell == Cell::simple || call.recurrent_activation == Activation::sigmoid;
   if (call.activation == Activation::tanh && standard_gates)
     f(StandardActivations{});

@@ -158,6 +158,34 @@ void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, in
     }
 }
 
+// Keras's bias, or null for none -> [panel][slot][width][L].
+template <class T, Cell cell>
+void pack_bias(const T* bias, std::ptrdiff_t units, Range panels, T* packed) {
+  using S = Share<T, cell>;
+  if (!bias) {
+    for (std::ptrdiff_t i = panels.begin * S::frame; i < panels.end * S::frame; ++i) packed[i] = T(0);
+    return;
+  }
+  for (int slot = 0; slot < S::layout.slots; ++slot) {
+    // reset_after=True has a second bias: its candidate part stays inside the reset product, the rest is
+    // one sum.
+    const bool two = cell == Cell::gru_after;
+    const std::ptrdiff_t gate = S::layout.gate_of_slot[slot], row = S::layout.gates * units;
+    const T first = !two || slot > 0 ? T(1) : T(0), second = two && slot < 3 ? T(1) : T(0);
+    for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
+      for (int j = 0; j < S::width; ++j) {
+        const std::ptrdiff_t u = p * S::width + j;
+        T value(0);
+        if (u < units) {
+          const T* both = bias + gate * units + u;
+          if (first != T(0)) value += both[0];
+          if (second != T(0)) value += both[row];
+        }
+        packed[p * S::frame + slot * S::width + j] = value;
+      }
+  }
+}
+
 // The same kernel for the way back: [group of rows][panel, slot, width, L][vectors][L], zero beyond rows and
 // units. `groups` are those of wide_vectors registers of rows; the last may hold fewer.
 template <class T, Cell cell>

@@ -111,35 +111,9 @@ class ForwardLoop {
     if (two_products)
       pack_panels<T, cell>(call_.recurrent_kernel, call_.units, call_.units, S::layout.close_first,
                            S::layout.close_count, panels, f_.packed_close);
-    pack_bias(panels);
+    pack_bias<T, cell>(call_.bias, call_.units, panels, f_.packed_bias);
     const Range rows = part_of(call_.batch, share_.team);
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) prepare_row(r, call_.frames.row_sequence[r]);
-  }
-
-  void pack_bias(Range panels) {
-    if (!call_.bias) {
-      for (std::ptrdiff_t i = panels.begin * S::frame; i < panels.end * S::frame; ++i)
-        f_.packed_bias[i] = T(0);
-      return;
-    }
-    for (int slot = 0; slot < S::layout.slots; ++slot) {
-      // reset_after=True has a second bias: its candidate part stays inside the reset product, the rest is
-      // one sum.
-      const bool two = cell == Cell::gru_after;
-      const std::ptrdiff_t gate = S::layout.gate_of_slot[slot], row = S::layout.gates * call_.units;
-      const T first = !two || slot > 0 ? T(1) : T(0), second = two && slot < 3 ? T(1) : T(0);
-      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
-        for (int j = 0; j < S::width; ++j) {
-          const std::ptrdiff_t u = p * S::width + j;
-          T value(0);
-          if (u < call_.units) {
-            const T* bias = call_.bias + gate * call_.units + u;
-            if (first != T(0)) value += bias[0];
-            if (second != T(0)) value += bias[row];
-          }
-          f_.packed_bias[p * S::frame + slot * S::width + j] = value;
-        }
-    }
   }
 
   void prepare_row(std::ptrdiff_t r, std::ptrdiff_t n) {

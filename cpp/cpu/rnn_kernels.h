@@ -118,10 +118,40 @@ struct RnnBackward {
   T *dx, *dkernel, *drecurrent_kernel, *dbias, *dh0, *dc0;
 };
 
+// A layer's weights as the kernels read them, kept for steps that come one at a time.
+template <class T>
+struct RnnPacked {
+  Cell cell;
+  Activation activation, recurrent_activation;
+  std::ptrdiff_t features, units, panels;
+  T* kernel;  // [panel][D][input slots][width][L]
+  T* open;    // [panel][H][open slots][width][L]
+  T* close;   // [panel][H][close slots][width][L]
+  T* bias;    // [panel][slot][width][L]
+};
+
+// One step. Members share units: they meet only in a cell of two products.
+template <class T>
+struct RnnStep {
+  RnnPacked<T> packed;
+  std::ptrdiff_t batch;
+  const T* x;             // (N, D)
+  const T *h, *c;         // (N, H) or null for zeros
+  T *output, *h_out;      // (N, H), both h
+  T* c_out;               // (N, H), LSTM only
+  std::ptrdiff_t units;   // elements between rows of what follows: panels * width * L
+  T* sums;                // [panel][N][slot][width][L]
+  T *h_before, *h_after;  // (N, units)
+  T *c_before, *c_after;  // LSTM only
+  T* reset;               // r * h (reset_after=False)
+};
+
 template <class T>
 struct RnnTable {
   void (*forward)(const RnnForward<T>&, const Team&);
   void (*backward)(const RnnBackward<T>&, const Team&);
+  void (*pack)(const RnnPacked<T>&, const T* kernel, const T* recurrent_kernel, const T* bias);
+  void (*step)(const RnnStep<T>&, const Team&);
 };
 
 struct RnnKernels {

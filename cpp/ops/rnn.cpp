@@ -7,20 +7,11 @@
 #include <string>
 
 #include "base/threads.h"
-#include "base/workspace.h"
-#include "cpu/kernels.h"
 #include "ops/rnn_frames.h"
+#include "ops/rnn_layout.h"
 
 namespace fastseq {
 namespace {
-
-template <class T>
-const RnnTable<T>& table() {
-  if constexpr (sizeof(T) == 4)
-    return kernels().rnn->f32;
-  else
-    return kernels().rnn->f64;
-}
 
 std::ptrdiff_t round_up(std::ptrdiff_t n, std::ptrdiff_t unit) { return (n + unit - 1) / unit * unit; }
 
@@ -61,54 +52,6 @@ Sharing choose_sharing(double flops, std::ptrdiff_t batch, std::ptrdiff_t units)
   return {static_cast<int>(std::max<std::ptrdiff_t>(by_rows, 1)), false};
 }
 
-// Sizes that follow from a call's shape and the instruction set.
-template <class T>
-struct Sizes {
-  CellLayout layout;
-  std::ptrdiff_t lanes, width, panels, frame, input, open, close;
-
-  Sizes(Cell cell, std::ptrdiff_t units)
-      : layout(cell_layout(cell)),
-        lanes(kernels().vector_bytes / static_cast<std::ptrdiff_t>(sizeof(T))),
-        width(layout.width * lanes),
-        panels((units + width - 1) / width),
-        frame(layout.slots * width),
-        input(layout.input_count * width),
-        open(layout.open_count * width),
-        close(layout.close_count * width) {}
-};
-
-// Adds up what an Arena must hold, then deals it out: the same list of takes is run twice.
-class Layout {
- public:
-  template <class T>
-  void take(T*& pointer, std::ptrdiff_t count, bool wanted = true) {
-    if (!wanted) {
-      pointer = nullptr;
-    } else if (arena_) {
-      pointer = arena_->take<T>(static_cast<std::size_t>(count));
-    } else {
-      bytes_ += Arena::room<T>(static_cast<std::size_t>(count));
-    }
-  }
-
-  // Runs takes(*this) to measure, borrows, and runs it again to deal out.
-  template <class F>
-  static Arena deal(F takes) {
-    Layout measure;
-    takes(measure);
-    Arena arena = Arena::borrow(measure.bytes_);
-    Layout give;
-    give.arena_ = &arena;
-    takes(give);
-    return arena;
-  }
-
- private:
-  Arena* arena_ = nullptr;
-  std::size_t bytes_ = 0;
-};
-
 template <class T>
 double forward_flops(const RnnCall<T>& c) {
   const double gates = 2.0 * static_cast<double>(c.units) * cell_layout(c.cell).gates;
@@ -142,7 +85,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
   saved->content = std::make_unique<typename RnnSaved<T>::Content>(
       FrameLists(a.batch, a.steps, a.mask, a.lengths, {o.go_backwards, o.zero_output_for_mask || a.lengths}));
   typename RnnSaved<T>::Content& kept = *saved->content;
-  const Sizes<T> size(o.cell, a.units);
+  const RnnSizes<T> size(o.cell, a.units);
   const bool lstm = o.cell == Cell::lstm;
 
   RnnForward<T> f = {};
@@ -178,7 +121,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
   c.gate_panel = spread<T>(gate_frames * size.frame, 2);
   const std::ptrdiff_t input_rows = o.repeat ? a.batch : o.training ? frames : most;
 
-  kept.arena = Layout::deal([&](Layout& l) {
+  kept.arena = Workspace::deal([&](Workspace& l) {
     l.take(c.inputs, input_rows * a.features);
     l.take(c.gates, size.panels * c.gate_panel);
     l.take(c.repeated, size.panels * a.batch * size.frame, o.repeat);
@@ -191,7 +134,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
     l.take(c.reset, (o.training ? frames : a.batch) * c.state_row, size.close > 0);
   });
   if (!c.h_in) c.h_in = c.h_prev;
-  const Arena work = Layout::deal([&](Layout& l) {
+  const Arena work = Workspace::deal([&](Workspace& l) {
     l.take(f.packed_kernel, size.panels * a.features * size.input);
     l.take(f.packed_open, size.panels * a.units * size.open);
     l.take(f.packed_close, size.panels * a.units * size.close, size.close > 0);
@@ -204,7 +147,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
   if (f.sequence && !kept.lists.dense())
     std::memset(f.sequence, 0, sizeof(T) * static_cast<std::size_t>(a.batch * a.steps * a.units));
 
-  const RnnTable<T>& kernel = table<T>();
+  const RnnTable<T>& kernel = rnn_table<T>();
   run_team(sharing.members, [&](const Team& team) noexcept { kernel.forward(f, team); });
   if (!o.training) return nullptr;
   kept.call = c;
@@ -226,7 +169,7 @@ void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T
   RnnBackward<T> b = {};
   b.call = kept.call;
   RnnCall<T>& c = b.call;
-  const Sizes<T> size(c.cell, c.units);
+  const RnnSizes<T> size(c.cell, c.units);
   const bool lstm = c.cell == Cell::lstm, two = size.close > 0;
   const std::ptrdiff_t wide = kernels().rnn->wide_vectors * size.lanes;
 
@@ -249,7 +192,7 @@ void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T
   const std::ptrdiff_t unit_rows = size.panels * size.width;
   const std::ptrdiff_t gate_elements = size.panels * c.gate_panel;
   T* gates_kept = nullptr;
-  const Arena work = Layout::deal([&](Layout& l) {
+  const Arena work = Workspace::deal([&](Workspace& l) {
     l.take(b.packed_kernel_back, round_up(b.feature_row, wide) * size.panels * size.input, g.dx != nullptr);
     l.take(b.packed_open_back, round_up(unit_rows, wide) * size.panels * size.open);
     l.take(b.packed_close_back, round_up(unit_rows, wide) * size.panels * size.close, two);
@@ -273,7 +216,7 @@ void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T
   if (b.dx && !c.repeat && !kept.lists.dense())
     std::memset(b.dx, 0, sizeof(T) * static_cast<std::size_t>(kept.input_elements));
 
-  const RnnTable<T>& kernel = table<T>();
+  const RnnTable<T>& kernel = rnn_table<T>();
   run_team(sharing.members, [&](const Team& team) noexcept { kernel.backward(b, team); });
   if (!keep) kept.arena = Arena();  // back to the pool as soon as nobody can need it
 }

@@ -27,6 +27,22 @@ inline bool is_laid_out(const py::array& a) {
   return (a.flags() & needed) == needed;
 }
 
+// For code that is called too often to go through pybind11: any object's numpy type, null for no array.
+// numpy has one object for each of its own types; an equal one made otherwise just takes the longer way.
+inline const void* numpy_type(PyObject* value) {
+  if (Py_TYPE(value) != py::detail::npy_api::get().PyArray_Type_) return nullptr;
+  return py::detail::array_proxy(value)->descr;
+}
+template <class T>
+const void* numpy_type_of() {
+  static const void* const type = py::dtype::of<T>().release().ptr();
+  return type;
+}
+inline bool is_laid_out(PyObject* value) {
+  constexpr int needed = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+  return numpy_type(value) != nullptr && (py::detail::array_proxy(value)->flags & needed) == needed;
+}
+
 template <class T>
 bool has_type(const py::array& a) {
   return py::isinstance<py::array_t<T>>(a);

@@ -18,5 +18,6 @@ void bind_ngram(pybind11::module_& m);
 void bind_optimizer(pybind11::module_& m);
 void bind_rnn(pybind11::module_& m);
 void bind_probe(pybind11::module_& m);
+void bind_stepper(pybind11::module_& m);
 
 }  // namespace fastseq

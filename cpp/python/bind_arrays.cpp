@@ -6,25 +6,7 @@
 namespace fastseq {
 namespace {
 
-bool is_array(PyObject* value) { return Py_TYPE(value) == py::detail::npy_api::get().PyArray_Type_; }
-
-// numpy has one object for each of its own types; an equal one made otherwise just takes the longer way.
-const void* float32() {
-  static const void* const type = py::dtype::of<float>().release().ptr();
-  return type;
-}
-const void* float64() {
-  static const void* const type = py::dtype::of<double>().release().ptr();
-  return type;
-}
-const void* type_of(PyObject* array) { return py::detail::array_proxy(array)->descr; }
-
-bool laid_out(PyObject* value) {
-  constexpr int needed = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-  return is_array(value) && (py::detail::array_proxy(value)->flags & needed) == needed;
-}
-
-PyObject* ask_laid_out(PyObject*, PyObject* value) { return PyBool_FromLong(laid_out(value)); }
+PyObject* ask_laid_out(PyObject*, PyObject* value) { return PyBool_FromLong(is_laid_out(value)); }
 
 PyObject* ask_floating(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count != 2) {
@@ -32,9 +14,11 @@ PyObject* ask_floating(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return nullptr;
   }
   PyObject* const value = args[0];
-  if (!laid_out(value)) Py_RETURN_FALSE;
-  const void* const type = type_of(value);
-  return PyBool_FromLong(args[1] == Py_None ? type == float32() || type == float64() : type == args[1]);
+  if (!is_laid_out(value)) Py_RETURN_FALSE;
+  const void* const type = numpy_type(value);
+  return PyBool_FromLong(args[1] == Py_None
+                             ? type == numpy_type_of<float>() || type == numpy_type_of<double>()
+                             : type == args[1]);
 }
 
 template <class T>
@@ -46,10 +30,10 @@ double sum_of(const py::array& a) {
 }
 
 PyObject* ask_total(PyObject*, PyObject* value) {
-  if (laid_out(value)) {
+  if (is_laid_out(value)) {
     const auto array = py::reinterpret_borrow<py::array>(value);
-    if (type_of(value) == float32()) return PyFloat_FromDouble(sum_of<float>(array));
-    if (type_of(value) == float64()) return PyFloat_FromDouble(sum_of<double>(array));
+    if (numpy_type(value) == numpy_type_of<float>()) return PyFloat_FromDouble(sum_of<float>(array));
+    if (numpy_type(value) == numpy_type_of<double>()) return PyFloat_FromDouble(sum_of<double>(array));
   }
   PyErr_SetString(PyExc_TypeError, "total: values must be a C-contiguous array of float32 or float64");
   return nullptr;

@@ -9,11 +9,10 @@
 
 #include "python/arrays.h"
 #include "python/bind.h"
+#include "python/rnn_arrays.h"
 
 namespace fastseq {
 namespace {
-
-using Optional = std::optional<py::array>;
 
 // A function's name for messages: "lstm_forward".
 std::string function_name(Cell cell, const char* direction) {
@@ -30,14 +29,6 @@ struct PySaved {
   std::vector<py::ssize_t> bias_shape;  // empty without a bias
   bool repeat, has_state;
 };
-
-template <class T>
-const T* optional_elements(const char* f, const char* name, const Optional& a,
-                           std::initializer_list<std::int64_t> shape) {
-  if (!a) return nullptr;
-  check_shape(f, name, *a, shape);
-  return elements<T>(f, name, *a);
-}
 
 template <class T>
 py::array_t<T> make(std::initializer_list<py::ssize_t> shape) {
@@ -59,14 +50,8 @@ py::tuple forward(int cell_number, const py::array& x, const py::array& kernel,
       x.ndim() == (repeat < 0 ? 3 : 2), f, "x",
       repeat < 0 ? "have shape (batch, steps, features)" : "have shape (batch, features) when it is repeated",
       shape_of(x));
-  check_value(recurrent_kernel.ndim() == 2 &&
-                  recurrent_kernel.shape(1) == gates * recurrent_kernel.shape(0) &&
-                  recurrent_kernel.shape(0) > 0,
-              f, "recurrent_kernel",
-              "have shape (units, " + (gates == 1 ? "" : std::to_string(gates) + " * ") + "units)",
-              shape_of(recurrent_kernel));
   const std::int64_t batch = x.shape(0), steps = repeat < 0 ? x.shape(1) : repeat,
-                     features = x.shape(x.ndim() - 1), units = recurrent_kernel.shape(0);
+                     features = x.shape(x.ndim() - 1), units = units_of(f, cell, recurrent_kernel);
   check_shape(f, "kernel", kernel, {features, gates * units});
   return with_float_type(f, "kernel", kernel, [&](auto zero) -> py::tuple {
     using T = decltype(zero);
@@ -78,8 +63,7 @@ py::tuple forward(int cell_number, const py::array& x, const py::array& kernel,
     a.x = elements<T>(f, "x", x);
     a.kernel = elements<T>(f, "kernel", kernel);
     a.recurrent_kernel = elements<T>(f, "recurrent_kernel", recurrent_kernel);
-    a.bias = cell == Cell::gru_after ? optional_elements<T>(f, "bias", bias, {2, gates * units})
-                                     : optional_elements<T>(f, "bias", bias, {gates * units});
+    a.bias = bias_elements<T>(f, cell, bias, units);
     a.h0 = optional_elements<T>(f, "initial_state", h0, {batch, units});
     a.c0 = optional_elements<T>(f, "initial_state", c0, {batch, units});
     a.mask = optional_elements<bool>(f, "mask", mask, {batch, steps});

@@ -30,4 +30,5 @@ PYBIND11_MODULE(_core, m) {
   fastseq::bind_optimizer(m);
   fastseq::bind_rnn(m);
   fastseq::bind_probe(m);
+  fastseq::bind_stepper(m);
 }

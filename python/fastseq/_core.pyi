@@ -257,6 +257,19 @@ def rnn_backward(
     /,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None, Array | None, Array | None]: ...
 
+# bind_stepper.cpp
+def make_stepper(
+    function: str,
+    cell: int,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None,
+    activation: int,
+    recurrent_activation: int,
+    /,
+) -> object: ...
+def step_stepper(stepper: object, x: object, state: object, /) -> Any: ...
+
 # bind_probe.cpp
 def probe_team(wanted: int) -> list[tuple[int, int, int, int]]: ...
 def probe_meetings(wanted: int, meetings: int) -> int: ...

@@ -26,4 +26,5 @@ from fastseq.ops.optimizer import *  # noqa: F403
 from fastseq.ops.products import *  # noqa: F403
 from fastseq.ops.reduce import *  # noqa: F403
 from fastseq.ops.rnn import *  # noqa: F403
+from fastseq.ops.stepper import *  # noqa: F403
 from fastseq.ops.symbolic import *  # noqa: F403

@@ -64,7 +64,8 @@ class RecurrentGradients(NamedTuple):
     initial_state: State | None
 
 
-def _activation(function: str, argument: str, name: Any) -> int:
+def activation_number(function: str, argument: str, name: Any) -> int:
+    """The kernels' number of an activation."""
     try:
         return _ACTIVATION_NUMBER[name]
     except (KeyError, TypeError):
@@ -72,7 +73,7 @@ def _activation(function: str, argument: str, name: Any) -> int:
         raise ValueError(message(function, argument, rule, describe(name))) from None
 
 
-def _states(function: str, argument: str, value: Any, count: int) -> list[Any]:
+def state_parts(function: str, argument: str, value: Any, count: int) -> list[Any]:
     """A state's parts, some of them None; a lone array is a state of one part."""
     if value is None:
         return [None] * count
@@ -101,8 +102,8 @@ def bind_forward(
 
     The function returns (sequence, h, c or None, saved).
     """
-    gate_activation = _activation(function, "recurrent_activation", recurrent_activation)
-    cell_activation = _activation(function, "activation", activation)
+    gate_activation = activation_number(function, "recurrent_activation", recurrent_activation)
+    cell_activation = activation_number(function, "activation", activation)
     repeats = -1 if repeat is None else number(repeat, function, "repeat", low=0, whole=True)
     random = bool(dropout or recurrent_dropout)
     if random:
@@ -119,9 +120,9 @@ def bind_forward(
         dtype = kernel.dtype
         x = floating(x, function, "x", dtype=dtype)
         recurrent_kernel = floating(recurrent_kernel, function, "recurrent_kernel", dtype=dtype)
-        bias = _converted(bias, dtype, function, "bias")
-        h0 = _converted(h0, dtype, function, "initial_state")
-        c0 = _converted(c0, dtype, function, "initial_state")
+        bias = converted(bias, dtype, function, "bias")
+        h0 = converted(h0, dtype, function, "initial_state")
+        c0 = converted(c0, dtype, function, "initial_state")
         if mask is not None:
             mask = boolean(mask, function, "mask")
         if lengths is not None:
@@ -139,7 +140,7 @@ def bind_forward(
     return forward
 
 
-def _converted(value: Any, dtype: Any, function: str, argument: str) -> Array | None:
+def converted(value: Any, dtype: Any, function: str, argument: str) -> Array | None:
     """``floating`` of what may be None."""
     return None if value is None else floating(value, function, argument, dtype=dtype)
 
@@ -148,7 +149,7 @@ def _forward(
     function: str, cell: int, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any, initial_state: Any,
     mask: Any, lengths: Any, seed: int | None, **options: Any,
 ) -> tuple[Array | None, State, Any]:  # fmt: skip
-    state = _states(function, "initial_state", initial_state, 2 if cell == LSTM else 1)
+    state = state_parts(function, "initial_state", initial_state, 2 if cell == LSTM else 1)
     run = bind_forward(function, cell, **options)
     sequence, h, c, saved = run(x, kernel, recurrent_kernel, bias, mask, lengths, seed, *state)
     return sequence, (h,) if c is None else (h, c), saved
@@ -169,9 +170,9 @@ def bind_backward(
 
     def backward(saved: Any, dsequence: Any, dh: Any = None, dc: Any = None) -> tuple[Any, ...]:
         dtype = saved.dtype
-        dsequence = _converted(dsequence, dtype, function, "dsequence")
-        dh = _converted(dh, dtype, function, "dstate")
-        dc = _converted(dc, dtype, function, "dstate")
+        dsequence = converted(dsequence, dtype, function, "dsequence")
+        dh = converted(dh, dtype, function, "dstate")
+        dc = converted(dc, dtype, function, "dstate")
         return _core.rnn_backward(
             saved, dsequence, dh, dc, want_x, want_kernel, want_recurrent, want_bias, want_state,
             dkernel, drecurrent, dbias, keep,
@@ -193,7 +194,7 @@ def _backward(
     if not isinstance(saved, _core.RnnSaved):
         rule = "be what forward returned with training=True"
         raise TypeError(message(function, "saved", rule, describe(saved)))
-    dstates = _states(function, "dstate", dstate, parts)
+    dstates = state_parts(function, "dstate", dstate, parts)
     run = bind_backward(function, wanted, into, keep)
     dx, dkernel, drecurrent, dbias, dh0, dc0 = run(saved, dsequence, *dstates)
     state = None if dh0 is None else (dh0,) if dc0 is None else (dh0, dc0)

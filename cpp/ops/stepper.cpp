@@ -1,0 +1,94 @@
+#include "ops/stepper.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/threads.h"
+#include "ops/rnn_layout.h"
+
+namespace fastseq {
+namespace {
+
+// A step is bound by the weights' way from the cache: a member that brings fewer bytes than this costs more
+// to meet than it saves.
+constexpr double bytes_worth_a_member = 128 * 1024;
+constexpr std::ptrdiff_t units_worth_a_member = 32;
+
+// Members that have waited for longer than this may be asleep, and waking them takes as long as many steps:
+// a step that comes so late is taken alone, as is the first.
+constexpr std::int64_t members_stay_awake = 100000;  // nanoseconds
+
+std::int64_t now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace
+
+template <class T>
+RnnStepper<T>::RnnStepper(Cell cell, Activation activation, Activation recurrent_activation,
+                          std::ptrdiff_t features, std::ptrdiff_t units, const T* kernel,
+                          const T* recurrent_kernel, const T* bias)
+    : kernels_(&kernels()) {
+  const RnnSizes<T> size(cell, units);
+  packed_.cell = cell;
+  packed_.activation = activation;
+  packed_.recurrent_activation = recurrent_activation;
+  packed_.features = features;
+  packed_.units = units;
+  packed_.panels = size.panels;
+  multiply_adds_ = static_cast<double>(size.layout.gates) * static_cast<double>(units) *
+                   static_cast<double>(features + units);
+  memory_ = Workspace::deal([&](Workspace& w) {
+    w.take(packed_.kernel, size.panels * features * size.input);
+    w.take(packed_.open, size.panels * units * size.open);
+    w.take(packed_.close, size.panels * units * size.close, size.close > 0);
+    w.take(packed_.bias, size.panels * size.frame);
+  });
+  rnn_table<T>().pack(packed_, kernel, recurrent_kernel, bias);
+}
+
+template <class T>
+int RnnStepper<T>::members() const {
+  const double bytes = multiply_adds_ * sizeof(T);
+  if (bytes < 2 * bytes_worth_a_member) return 1;
+  const auto worth = static_cast<std::ptrdiff_t>(bytes / bytes_worth_a_member);
+  const std::ptrdiff_t most =
+      std::min<std::ptrdiff_t>({num_threads(), worth, packed_.units / units_worth_a_member});
+  if (most <= 1 || now() - last_.load(std::memory_order_relaxed) > members_stay_awake) return 1;
+  return static_cast<int>(most);
+}
+
+template <class T>
+void RnnStepper<T>::step(std::ptrdiff_t batch, const T* x, const T* h, const T* c, T* output, T* h_out,
+                         T* c_out) const {
+  const RnnSizes<T> size(packed_.cell, packed_.units, *kernels_);
+  const bool lstm = packed_.cell == Cell::lstm;
+  RnnStep<T> s = {};
+  s.packed = packed_;
+  s.batch = batch;
+  s.x = x;
+  s.h = h;
+  s.c = c;
+  s.output = output;
+  s.h_out = h_out;
+  s.c_out = c_out;
+  s.units = packed_.panels * size.width;
+  const Arena work = Workspace::deal([&](Workspace& w) {
+    w.take(s.sums, packed_.panels * batch * size.frame);
+    w.take(s.h_before, batch * s.units);
+    w.take(s.h_after, batch * s.units);
+    w.take(s.c_before, batch * s.units, lstm);
+    w.take(s.c_after, batch * s.units, lstm);
+    w.take(s.reset, batch * s.units, size.close > 0);
+  });
+  const RnnTable<T>& kernel = rnn_table<T>(*kernels_);
+  run_team(members(), [&](const Team& team) noexcept { kernel.step(s, team); });
+  last_.store(now(), std::memory_order_relaxed);
+}
+
+template class RnnStepper<float>;
+template class RnnStepper<double>;
+
+}  // namespace fastseq

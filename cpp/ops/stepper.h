@@ -1,0 +1,45 @@
+// A recurrent layer one step at a time: its weights are packed once, a step only reads them.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+#include "base/workspace.h"
+#include "cpu/rnn_kernels.h"
+
+namespace fastseq {
+
+struct Kernels;
+
+// Holds the weights as they were when it was made. Steps change nothing in it: any number of threads may
+// take them at once.
+template <class T>
+class RnnStepper {
+ public:
+  using Scalar = T;
+
+  // Pointers are to C-contiguous arrays in Keras's layouts; bias may be null.
+  RnnStepper(Cell cell, Activation activation, Activation recurrent_activation, std::ptrdiff_t features,
+             std::ptrdiff_t units, const T* kernel, const T* recurrent_kernel, const T* bias);
+
+  Cell cell() const { return packed_.cell; }
+  std::ptrdiff_t features() const { return packed_.features; }
+  std::ptrdiff_t units() const { return packed_.units; }
+  double multiply_adds() const { return multiply_adds_; }  // of a step, per row
+
+  // x (batch, features); h, c (batch, units) or null for zeros; output and h_out are both the new h. c and
+  // c_out are used by an LSTM alone. Outputs must not overlap inputs.
+  void step(std::ptrdiff_t batch, const T* x, const T* h, const T* c, T* output, T* h_out, T* c_out) const;
+
+ private:
+  int members() const;
+
+  const Kernels* kernels_;  // those that packed
+  RnnPacked<T> packed_ = {};
+  Arena memory_;
+  double multiply_adds_;
+  mutable std::atomic<std::int64_t> last_{0};  // when the last step ended, nanoseconds
+};
+
+}  // namespace fastseq
