@@ -120,6 +120,7 @@ ORDER = [
     "schedules",
     "graph",
     "layers",
+    "stepper",
     "objective",
     "progress",
     "summary",

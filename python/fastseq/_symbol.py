@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
@@ -70,7 +70,11 @@ class Variable(_Arithmetic):
         trainable: Whether an optimizer may change it.
         place: Where in a flat buffer it lies, set by ``graph.pack``; from then on ``value`` is only
             ever changed in place.
+        changes: How often any weights have been assigned, set or trained: copies made before are old.
+            Who writes into ``value`` by hand adds 1.
     """
+
+    changes: ClassVar[int] = 0
 
     __slots__ = ("__weakref__", "gradient", "name", "place", "trainable", "value")
 
@@ -105,6 +109,7 @@ class Variable(_Arithmetic):
         if array.shape != self.value.shape:
             raise ValueError(f"assign: value must have shape {self.value.shape}, got {array.shape}")
         self.value[...] = array
+        Variable.changes += 1
 
     __array_priority__ = 1000.0  # numpy leaves `array + variable` to __radd__
 

@@ -17,6 +17,7 @@ from fastseq.layers.base import from_config as layer_from_config
 from fastseq.layers.calls import calls_by_depth, flatten, replay, unflatten
 from fastseq.layers.input import InputLayer
 from fastseq.objective import Objective, refuse_unknown
+from fastseq.stepper import Stepper
 from fastseq.summary import render
 
 __all__ = ["Model", "Sequential"]
@@ -437,6 +438,21 @@ class Model(Layer):
         plan = self.predict_plan()
         outputs = plan.run(training.batch_inputs(self, x, plan, "predict_on_batch"))
         return unflatten(self._outputs_structure, outputs)
+
+    def stepper(self, batch_size: int = 1) -> Stepper:
+        """The model to run one step of its sequences at a time, with the weights it has now.
+
+        Args:
+            batch_size: Sequences that run side by side.
+        Returns:
+            A Stepper: ``stepper.step(x_t)`` is what ``predict`` gives for the last of the steps so far.
+        Raises:
+            RuntimeError: The model is not built yet.
+            ValueError: A layer needs more than one step at a time; the text names it.
+        """
+        if not self.built:
+            raise RuntimeError(f"stepper: {self.name} must be built, got one without weights yet")
+        return Stepper(self, batch_size)
 
     def reset_states(self) -> None:
         """Sets the kept state of all its stateful layers to 0."""

@@ -11,6 +11,7 @@ import numpy as np
 from fastseq import ops
 from fastseq._arrays import Array, describe, message, number
 from fastseq._names import known_as
+from fastseq._symbol import Variable
 
 __all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
 
@@ -124,6 +125,7 @@ class Optimizer:
         if self.decay:
             rate /= 1.0 + self.decay * self.iterations
         self._update(rate)
+        Variable.changes += 1
         self.iterations += 1
 
     def _update(self, rate: float) -> None:

@@ -229,6 +229,7 @@ class Layer:
             arrays.append(array)
         for variable, array in zip(variables, arrays, strict=True):
             variable.value[...] = array
+        Variable.changes += 1
 
     def count_params(self) -> int:
         """How many numbers its weights hold."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastseq import activations, initializers, ops
-from fastseq._arrays import describe, floating, message, number
+from fastseq._arrays import Array, describe, floating, message, number
 from fastseq._symbol import Symbol, Variable
 from fastseq.layers.base import Layer
 
@@ -28,6 +28,7 @@ class RNN(Layer):
     gates = 1
     state_names: tuple[str, ...] = ("h",)
     _operation: Callable[..., Any]
+    _make_stepper: Callable[..., ops.RecurrentStepper]
 
     def __init__(
         self,
@@ -88,6 +89,8 @@ class RNN(Layer):
         self.stateful = bool(stateful)
         self.zero_output_for_mask = bool(zero_output_for_mask)
         self.states: list[Variable] | None = None
+        self._stepper: ops.RecurrentStepper | None = None
+        self._stepper_changes = 0  # Variable.changes when it was made
         self.kernel: Variable
         self.recurrent_kernel: Variable
         self.bias: Variable | None = None
@@ -201,6 +204,50 @@ class RNN(Layer):
         mask = mask if self.return_sequences else None
         return [mask, *(None for _ in self.state_names)] if self.return_state else mask
 
+    def stepper(self) -> ops.RecurrentStepper:
+        """The layer with the weights it has now, to run one step at a time.
+
+        Returns:
+            A RecurrentStepper: ``output, state = stepper.step(x, state)``. Later training does not change
+            it. Dropout is off.
+        Raises:
+            RuntimeError: The layer is not built yet.
+            ValueError: It goes backwards.
+        """
+        function = f"{self.name}.stepper"
+        if not self.built:
+            raise RuntimeError(f"{function}: the layer must be built, got one without weights yet")
+        if self.go_backwards:
+            rule = "be False where steps come one at a time"
+            raise ValueError(message(function, "go_backwards", rule, "True"))
+        own = ("activation", "recurrent_activation", "reset_after")
+        options = {name: value for name, value in self.op_options().items() if name in own}
+        bias = None if self.bias is None else self.bias.value
+        return type(self)._make_stepper(self.kernel.value, self.recurrent_kernel.value, bias, **options)
+
+    def step(self, inputs: Any, state: Any = None) -> tuple[Array, tuple[Array, ...]]:
+        """One step of a stream, as in inference.
+
+        The first step packs the weights, as does the first after weights were assigned, set or
+        trained; the others only read them. Who writes into a weight's own array must ``assign`` instead.
+        A state kept by a stateful layer is neither used nor changed.
+
+        Args:
+            inputs: (batch, features), the next step of each sequence.
+            state: What the step before returned, an array for each of ``state_names``; None for 0.
+        Returns:
+            The output (batch, units), and the new state.
+        Raises:
+            ValueError: Shapes disagree, or the layer goes backwards.
+        """
+        if self._stepper is None or self._stepper_changes != Variable.changes:
+            if not self.built:
+                shape = np.shape(inputs)
+                self.ensure_built((*shape[:1], None, *shape[1:]))
+            self._stepper_changes = Variable.changes
+            self._stepper = self.stepper()
+        return self._stepper.step(inputs, state)
+
     def reset_states(self, states: Any = None) -> None:
         """Sets the kept state of a stateful layer, to 0 or to given values.
 
@@ -260,6 +307,7 @@ class LSTM(RNN):
     gates = 4
     state_names = ("h", "c")
     _operation = staticmethod(ops.lstm)
+    _make_stepper = staticmethod(ops.lstm_stepper)
 
     def __init__(
         self,
@@ -319,6 +367,7 @@ class GRU(RNN):
 
     gates = 3
     _operation = staticmethod(ops.gru)
+    _make_stepper = staticmethod(ops.gru_stepper)
 
     def __init__(
         self,
@@ -371,3 +420,4 @@ class SimpleRNN(RNN):
     """
 
     _operation = staticmethod(ops.simple_rnn)
+    _make_stepper = staticmethod(ops.simple_rnn_stepper)

@@ -1,0 +1,565 @@
+"""Steps one at a time: the bits of the sequence kernels, models beside predict, states kept and moved."""
+
+import itertools
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+import fastseq
+from fastseq import Input, Model, Sequential, layers, ops
+
+# name: forward, stepper, gates, options of both
+CELLS = {
+    "lstm": (ops.lstm_forward, ops.lstm_stepper, 4, {}),
+    "gru_after": (ops.gru_forward, ops.gru_stepper, 3, {"reset_after": True}),
+    "gru_before": (ops.gru_forward, ops.gru_stepper, 3, {"reset_after": False}),
+    "simple_rnn": (ops.simple_rnn_forward, ops.simple_rnn_stepper, 1, {}),
+}
+# (batch, features, units): one short of a register, one over, more than a panel, several threads' worth
+SIZES = [
+    (1, 1, 1), (1, 3, 7), (1, 129, 15), (2, 3, 17), (1, 1, 17), (3, 129, 7), (4, 5, 33), (5, 3, 100),
+    (1, 129, 100), (1, 96, 160),
+]  # fmt: skip
+STEPS = 4
+
+
+@pytest.fixture
+def threads():
+    yield fastseq.set_num_threads
+    fastseq.set_num_threads(0)
+
+
+def weights_of(cell, features, units, dtype=np.float32, seed=0, bias=True):
+    gates = CELLS[cell][2]
+    rng = np.random.default_rng(seed)
+    kernel = rng.normal(size=(features, gates * units)) / features**0.5
+    recurrent = rng.normal(size=(units, gates * units)) / units**0.5
+    b = rng.normal(size=(2, gates * units) if cell == "gru_after" else gates * units)
+    return [np.asarray(w, dtype) for w in (kernel, recurrent)] + [np.asarray(b, dtype) if bias else None]
+
+
+def series(batch, features, dtype=np.float32, steps=STEPS):
+    return np.random.default_rng(1).normal(size=(batch, steps, features)).astype(dtype)
+
+
+def run(stepper, x, state=None):
+    """All steps of x: outputs (batch, steps, units) and the last state."""
+    outputs = []
+    for t in range(x.shape[1]):
+        output, state = stepper.step(x[:, t], state)
+        outputs.append(output)
+    return np.stack(outputs, axis=1), state
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a, b))
+
+
+# --- one layer --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_give_the_bits_of_whole_sequences(isa, cell, dtype):
+    forward, make, _, options = CELLS[cell]
+    for batch, features, units in SIZES:
+        weights = weights_of(cell, features, units, dtype)
+        x = series(batch, features, dtype)
+        sequence, state, _ = forward(x, *weights, training=False, **options)
+        outputs, last = run(make(*weights, **options), x)
+        assert same(outputs, sequence), (batch, features, units)
+        assert len(last) == len(state)
+        assert all(map(same, last, state))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_with_options_and_a_given_state(isa, cell):
+    forward, make, _, options = CELLS[cell]
+    rng = np.random.default_rng(2)
+    for activation, gate, bias in itertools.product(
+        ["tanh", "relu", "softsign"], ["sigmoid", "hard_sigmoid"], [1, 0]
+    ):
+        named = {"activation": activation, **options}
+        if cell != "simple_rnn":
+            named["recurrent_activation"] = gate
+        weights = weights_of(cell, 5, 19, bias=bool(bias))
+        for batch in (1, 3):
+            state = tuple(
+                rng.normal(size=(batch, 19)).astype(np.float32) for _ in range(1 + (cell == "lstm"))
+            )
+            kept = [part.copy() for part in state]
+            sequence, final, _ = forward(
+                series(batch, 5), *weights, initial_state=state, training=False, **named
+            )
+            outputs, last = run(make(*weights, **named), series(batch, 5), state)
+            assert same(outputs, sequence)
+            assert all(map(same, last, final))
+            assert all(map(same, state, kept))  # what was given is left alone
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads_change_no_bit(cell, threads):
+    _, make, _, options = CELLS[cell]
+    weights = weights_of(cell, 130, 290)
+    x = series(1, 130, steps=30)  # the team joins from the second step on
+    stepper = make(*weights, **options)
+    found = []
+    for n in (1, 2, 3):
+        threads(n)
+        found.append(run(stepper, x)[0])
+    assert same(found[0], found[1])
+    assert same(found[0], found[2])
+
+
+def test_weights_are_those_of_the_making():
+    kernel, recurrent, bias = weights_of("lstm", 3, 5)
+    stepper = ops.lstm_stepper(kernel, recurrent, bias)
+    x = series(1, 3)
+    before = run(stepper, x)[0]
+    for array in (kernel, recurrent, bias):
+        array[...] = 0
+    assert same(run(stepper, x)[0], before)
+    assert (stepper.features, stepper.units, stepper.parts, stepper.dtype) == (3, 5, 2, np.float32)
+
+
+def test_a_stepper_outlives_the_instruction_set_it_was_made_for():
+    from fastseq import _core
+
+    before = _core.isa()
+    x, weights = series(1, 3), weights_of("gru_before", 3, 21)
+    stepper = ops.gru_stepper(*weights, reset_after=False)
+    expected = run(stepper, x)[0]
+    try:
+        for isa in _core.available_isas():
+            _core.set_isa(isa)
+            assert same(run(stepper, x)[0], expected)
+    finally:
+        _core.set_isa(before)
+
+
+def test_inputs_are_converted():
+    stepper = ops.gru_stepper(*weights_of("gru_after", 2, 3))
+    h = np.asarray([[0.5, -0.25, 0.125]], np.float32)
+    expected = stepper.step(np.asarray([[1, 0]], np.float32), (h,))
+    for x, state in (
+        ([[1, 0]], [h]),
+        (np.asarray([[True, False]]), h),
+        (np.asarray([[1, 0]], np.float64), (h.astype(np.float64),)),
+        (np.asfortranarray([[1, 0]]), h[:, ::-1][:, ::-1]),
+        (np.asarray([[1, 0]], ">f4"), (h.tolist(),)),
+        (np.asarray([[1, 9, 0, 9]], np.float32)[:, ::2], (h,)),
+    ):
+        output, after = stepper.step(x, state)
+        assert same(output, expected[0])
+        assert same(after[0], expected[1][0])
+
+
+def test_outputs_belong_to_the_caller():
+    stepper = ops.lstm_stepper(*weights_of("lstm", 2, 9))
+    x = series(1, 2)
+    output, (h, c) = stepper.step(x[:, 0])
+    assert same(output, h)
+    kept = h.copy(), c.copy()
+    output[...] = 7
+    stepper.step(x[:, 1], (h, c))
+    assert same(h, kept[0])
+    assert same(c, kept[1])
+
+
+def test_empty_batch():
+    output, (h, c) = ops.lstm_stepper(*weights_of("lstm", 2, 9)).step(np.zeros((0, 2), np.float32))
+    assert output.shape == h.shape == c.shape == (0, 9)
+
+
+@pytest.mark.parametrize(
+    ("x", "state", "kind", "text"),
+    [
+        (np.zeros(2, "f"), None, ValueError, "lstm_step: x must have shape (batch, 2), got (2,)"),
+        (np.zeros((1, 3), "f"), None, ValueError, "lstm_step: x must have shape (batch, 2), got (1, 3)"),
+        ([["a", "b"]], None, TypeError,
+         "lstm_step: x must be an array of real numbers, got <U1 array of shape (1, 2)"),
+        (np.zeros((1, 2), "f"), (np.zeros((1, 5), "f"),), ValueError,
+         "lstm_step: state must have 2 parts, got 1"),
+        (np.zeros((1, 2), "f"), (np.zeros((2, 5), "f"),) * 2, ValueError,
+         "lstm_step: state must have shape (1, 5), got (2, 5)"),
+        (np.zeros((1, 2), "f"), (np.zeros((1, 5), "f"), np.zeros(5, "f")), ValueError,
+         "lstm_step: state must have shape (1, 5), got (5,)"),
+        (np.zeros((1, 2), "f"), (None, "c"), TypeError,
+         "lstm_step: state must be an array of real numbers, got 'c'"),
+    ],
+)  # fmt: skip
+def test_refusals_of_a_step(x, state, kind, text):
+    stepper = ops.lstm_stepper(*weights_of("lstm", 2, 5))
+    with pytest.raises(kind) as error:
+        stepper.step(x, state)
+    assert str(error.value) == text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"kernel": np.zeros((2, 8), "f")}, "lstm_step: kernel must have shape (features, 20), got (2, 8)"),
+        ({"recurrent_kernel": np.zeros((5, 5), "f")},
+         "lstm_step: recurrent_kernel must have shape (units, 4 * units), got (5, 5)"),
+        ({"bias": np.zeros(5, "f")}, "lstm_step: bias must have shape (20,), got (5,)"),
+        ({"activation": "softmax"},
+         f"lstm_stepper: activation must be one of {', '.join(ops.CELL_ACTIVATIONS)}, got 'softmax'"),
+    ],
+)  # fmt: skip
+def test_refusals_of_weights(change, text):
+    kernel, recurrent_kernel, bias = weights_of("lstm", 2, 5)
+    with pytest.raises(ValueError) as error:
+        ops.lstm_stepper(**{"kernel": kernel, "recurrent_kernel": recurrent_kernel, "bias": bias, **change})
+    assert str(error.value) == text
+
+
+def test_many_threads_share_one_stepper(threads):
+    threads(2)
+    stepper = ops.lstm_stepper(*weights_of("lstm", 96, 160))
+    x = series(1, 96, steps=200)
+    expected = run(stepper, x)[0]
+    found = [None] * 4
+
+    def work(k):
+        found[k] = run(stepper, x)[0]
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(same(one, expected) for one in found)
+
+
+def test_large_steps_of_many_threads_without_the_gil():
+    # 4.2 million multiply-adds a step: above what keeps the GIL
+    stepper = ops.simple_rnn_stepper(*weights_of("simple_rnn", 1000, 1600))
+    x = series(1, 1000, steps=5)
+    expected = run(stepper, x)[0]
+    found = [None] * 3
+
+    def work(k):
+        found[k] = run(stepper, x)[0]
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(same(one, expected) for one in found)
+
+
+# --- the layer's own step ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [layers.LSTM, layers.GRU, layers.SimpleRNN])
+def test_layer_steps(make):
+    layer = make(6, return_sequences=True, dropout=0.5, recurrent_dropout=0.5)
+    x = series(2, 3)
+    outputs, state = run(layer, x)  # builds it
+    assert same(outputs, layer(x))
+    assert len(state) == len(layer.state_names)
+
+
+def test_layer_step_follows_its_weights():
+    model = Sequential([Input((None, 3)), layers.GRU(5)])
+    (layer,) = model.layers
+    x = series(8, 3)
+    current = lambda: same(run(layer, x)[0][:, -1], layer(x))  # noqa: E731
+    assert current()
+    model.compile("adam", "mse")
+    model.fit(x, np.ones((8, 5)), epochs=1, verbose=0)
+    assert current()
+    layer.set_weights([w + 0.125 for w in layer.get_weights()])
+    assert current()
+    layer.bias.assign(layer.bias.numpy() - 0.5)
+    assert current()
+
+
+def test_layer_step_packs_once(monkeypatch):
+    layer = layers.LSTM(4)
+    x = series(1, 3)
+    made = []
+    monkeypatch.setattr(layer, "stepper", lambda own=layer.stepper: made.append(1) or own())
+    run(layer, x)
+    assert len(made) == 1
+
+
+def test_layer_refusals():
+    layer = layers.LSTM(4, name="ahead")
+    with pytest.raises(RuntimeError) as error:
+        layer.stepper()
+    assert str(error.value) == "ahead.stepper: the layer must be built, got one without weights yet"
+    layer = layers.LSTM(4, name="back", go_backwards=True)
+    with pytest.raises(ValueError) as error:
+        layer.step(np.zeros((1, 2)))
+    text = "back.stepper: go_backwards must be False where steps come one at a time, got True"
+    assert str(error.value) == text
+
+
+# --- models -----------------------------------------------------------------------------------------------
+
+
+def model_of_text(return_sequences=True, mask_zero=False, zero=False):
+    return Sequential(
+        [
+            Input((None,)),
+            layers.Embedding(20, 6, mask_zero=mask_zero),
+            layers.LSTM(9, return_sequences=True, zero_output_for_mask=zero),
+            layers.Dropout(0.5),
+            layers.GRU(7, return_sequences=return_sequences, zero_output_for_mask=zero),
+            layers.Dense(5),
+            layers.Activation("softmax"),
+        ]
+    )
+
+
+def prefixes(model, x):
+    """predict after each number of steps: (batch, steps, ...), its last step where there are sequences."""
+    outputs = []
+    for t in range(1, x.shape[1] + 1):
+        y = model.predict(x[:, :t], verbose=0)
+        outputs.append(y[:, -1] if len(model.output_shape) == 3 else y)
+    return np.stack(outputs, axis=1)
+
+
+def stepped(stepper, x):
+    return np.stack([stepper.step(x[:, t]) for t in range(x.shape[1])], axis=1)
+
+
+def ids(batch, steps=8):
+    return np.random.default_rng(3).integers(1, 20, (batch, steps))
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("return_sequences", [True, False])
+def test_model_steps_as_it_predicts(return_sequences, batch):
+    model = model_of_text(return_sequences)
+    got = stepped(model.stepper(batch), ids(batch))
+    np.testing.assert_allclose(got, prefixes(model, ids(batch)), rtol=0, atol=1e-5)
+    if return_sequences:
+        np.testing.assert_allclose(got, model.predict(ids(batch), verbose=0), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("zero", [False, True])
+@pytest.mark.parametrize("return_sequences", [True, False])
+def test_masked_steps(return_sequences, zero):
+    model = model_of_text(return_sequences, mask_zero=True, zero=zero)
+    x = ids(4)
+    x[0, 3] = x[1, 0] = x[1, 1] = x[1, 5] = x[2, -1] = 0
+    x[3] = 0  # nothing at all
+    got = stepped(model.stepper(4), x)
+    np.testing.assert_allclose(got, prefixes(model, x), rtol=0, atol=1e-5)
+
+
+def test_masking_layer_and_the_output_before():
+    model = Sequential([Input((None, 2)), layers.Masking(-1.0), layers.LSTM(5, return_sequences=True)])
+    x = series(1, 2, steps=6)
+    x[0, [0, 3, 4]] = -1
+    got = stepped(model.stepper(), x)
+    np.testing.assert_allclose(got, model.predict(x, verbose=0), rtol=0, atol=1e-6)
+    assert not got[0, 0].any()
+    assert same(got[0, 3], got[0, 2])
+    assert same(got[0, 4], got[0, 2])
+
+
+def test_functional_model_of_several_inputs_outputs_and_shared_layers():
+    a, b = Input((None, 3)), Input((None, 4))
+    shared = layers.SimpleRNN(6, return_sequences=True)
+    same_size = layers.TimeDistributed(layers.Dense(6, activation="tanh"))(layers.Concatenate()([a, b]))
+    first = shared(same_size)
+    second = shared(layers.Add()([first, same_size]))
+    out, h, c = layers.LSTM(3, return_state=True)(second)
+    model = Model([a, b], [layers.Dense(2)(second), out, h, c])
+    x = [series(2, 3, steps=5), series(2, 4, steps=5)]
+    stepper = model.stepper(2)
+    for t in range(5):
+        got = stepper.step([value[:, t] for value in x])
+    sequence, *final = model.predict(x, verbose=0)
+    np.testing.assert_allclose(got[0], sequence[:, -1], rtol=0, atol=1e-5)
+    for one, expected in zip(got[1:], final, strict=True):
+        np.testing.assert_allclose(one, expected, rtol=0, atol=1e-5)
+    assert len(set(stepper.state_names)) == len(stepper.state) == 4
+    before = stepper.state
+    got[2][...] = 9  # what is shown is not what is kept
+    assert all(map(same, stepper.state, before))
+
+
+def test_model_within_a_model_and_float64():
+    inner = Sequential([Input((None, 3)), layers.GRU(4, return_sequences=True, dtype="float64")])
+    outer = Sequential([Input((None, 3), dtype="float64"), inner, layers.Dense(2, dtype="float64")])
+    x = series(1, 3, np.float64)
+    got = stepped(outer.stepper(), x)
+    assert got.dtype == np.float64
+    np.testing.assert_allclose(got, outer.predict(x, verbose=0), rtol=0, atol=1e-12)
+
+
+def test_states_are_got_set_reset_and_belong_to_one_stepper():
+    model = model_of_text()
+    x = ids(2)
+    one, other = model.stepper(2), model.stepper(2)
+    assert one.state_names == [
+        f"{model.layers[1].name}/h",
+        f"{model.layers[1].name}/c",
+        f"{model.layers[3].name}/h",
+    ]
+    start = stepped(one, x[:, :4])
+    state = one.state
+    rest = stepped(one, x[:, 4:])
+    assert not any(part.any() for part in other.state)
+    other.state = state
+    for part in state:
+        part[...] = 5  # copies
+    assert same(stepped(other, x[:, 4:]), rest)
+    one.reset()
+    assert same(stepped(one, x[:, :4]), start)
+
+
+def test_states_are_saved_and_loaded(tmp_path):
+    model = model_of_text(mask_zero=True)
+    x = ids(2)
+    stepper = model.stepper(2)
+    stepped(stepper, x[:, :5])
+    stepper.save(tmp_path / "state.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["state.safetensors"]
+    rest = stepped(stepper, x[:, 5:])
+    again = model.stepper(2)
+    again.load(tmp_path / "state.safetensors")
+    assert same(stepped(again, x[:, 5:]), rest)
+
+    before = again.state
+    other = Sequential([Input((None, 2)), layers.LSTM(3, name="unlike")]).stepper()
+    other.save(tmp_path / "other.safetensors")
+    with pytest.raises(ValueError) as error:
+        again.load(tmp_path / "other.safetensors")
+    names = ", ".join(again.state_names)
+    text = f"stepper: path must hold the state of {names}, got unlike/c, unlike/h"
+    assert str(error.value) == text
+    with pytest.raises(ValueError, match=r"must have shape \(1, 9\), got \(2, 9\)"):
+        model.stepper(1).load(tmp_path / "state.safetensors")
+    assert all(map(same, again.state, before))
+
+
+def test_weights_change_when_refreshed():
+    model = model_of_text()
+    x = ids(1)
+    stepper = model.stepper()
+    before = stepped(stepper, x)
+    for layer in model.layers:  # embeddings, recurrent and dense alike
+        layer.set_weights([w + 0.25 for w in layer.get_weights()])
+    stepper.reset()
+    assert same(stepped(stepper, x), before)
+    stepper.reset()
+    stepper.step(x[:, 0])
+    state = stepper.state
+    stepper.refresh()
+    assert all(map(same, stepper.state, state))
+    stepper.reset()
+    np.testing.assert_allclose(stepped(stepper, x), model.predict(x, verbose=0), rtol=0, atol=1e-5)
+
+
+def test_a_step_that_fails_changes_nothing():
+    a, b = Input((None, 3)), Input((None,))
+    ahead = layers.LSTM(4, return_sequences=True)(a)
+    model = Model([a, b], layers.Concatenate()([ahead, layers.Embedding(5, 2)(b)]))
+    stepper = model.stepper()
+    stepper.step([np.ones((1, 3)), [1]])
+    before = stepper.state
+    with pytest.raises(ValueError):
+        stepper.step([np.ones((1, 3)), [7]])
+    assert all(map(same, stepper.state, before))
+
+
+def test_steppers_of_several_threads(threads):
+    threads(2)
+    model = model_of_text()
+    x = ids(1, 60)
+    expected = stepped(model.stepper(), x)
+    found, shared = [None] * 4, model.stepper()
+
+    def work(k):
+        found[k] = stepped(model.stepper(), x)
+        stepped(shared, x)  # at once with the others: steps may be lost, no more
+
+    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(same(one, expected) for one in found)
+
+
+def on_steps(*more, features=3):
+    return Sequential([Input((6, features)), *more])
+
+
+def refused_models():
+    lstm = lambda **options: layers.LSTM(4, return_sequences=True, name="one", **options)  # noqa: E731
+    yield on_steps(layers.Bidirectional(layers.LSTM(4), name="both")), "both (Bidirectional)"
+    yield on_steps(lstm(go_backwards=True)), "one (LSTM) with go_backwards=True"
+    yield on_steps(layers.LSTM(4), layers.RepeatVector(3, name="r")), "r (RepeatVector)"
+    yield on_steps(lstm(), layers.Flatten(name="f")), "f (Flatten)"
+    yield on_steps(layers.Reshape((3, 6), name="s")), "s (Reshape)"
+    yield on_steps(layers.Permute((2, 1), name="p")), "p (Permute)"
+    yield (
+        on_steps(layers.TimeDistributed(layers.Dense(2)), layers.Bidirectional(layers.GRU(2), name="g")),
+        "g (Bidirectional)",
+    )
+    a = Input((6, 3))
+    yield Model(a, layers.Concatenate(axis=1, name="c")([a, a])), "c (Concatenate) with axis=1"
+    state = layers.LSTM(4, return_state=True)(a)[1:]
+    yield Model(a, lstm()(a, initial_state=state)), "one (LSTM) with an initial_state"
+    b = Input((3,))
+    yield Model(b, layers.Dense(2, name="d")(b)), "d (Dense) on inputs without features"
+
+
+def test_refused_layers_are_named():
+    for model, got in refused_models():
+        with pytest.raises(ValueError) as error:
+            model.stepper()
+        assert str(error.value) == f"stepper: layers must work step by step, got {got}"
+
+
+def test_other_refusals():
+    a = Input((6, 3))
+    with pytest.raises(ValueError) as error:
+        Model(a, layers.LSTM(2, return_sequences=True)(a)[:, 0]).stepper()
+    text = "stepper: the model must be made of layers that work step by step, got getitem"
+    assert str(error.value) == text
+    with pytest.raises(RuntimeError, match=r"^stepper: .* must be built, got one without weights yet$"):
+        Sequential([layers.LSTM(2)]).stepper()
+    for batch_size, kind, text in (
+        (0, ValueError, "stepper: batch_size must be at least 1, got 0"),
+        (1.5, TypeError, "stepper: batch_size must be an integer, got 1.5"),
+    ):
+        with pytest.raises(kind) as error:
+            on_steps(layers.GRU(2)).stepper(batch_size)
+        assert str(error.value) == text
+
+
+def test_refusals_of_a_models_step():
+    stepper = on_steps(layers.GRU(2, name="gru")).stepper(2)
+    for call, text in (
+        (lambda: stepper.step(np.zeros((1, 3))), "stepper: x must have shape (2, 3), got (1, 3)"),
+        (lambda: stepper.step(np.zeros((2, 1, 3))), "stepper: x must have shape (2, 3), got (2, 1, 3)"),
+        (lambda: setattr(stepper, "state", []), "stepper: state must be 1 arrays, got 0"),
+        (
+            lambda: setattr(stepper, "state", [np.zeros((1, 2))]),
+            "stepper: gru/h must have shape (2, 2), got (1, 2)",
+        ),
+    ):
+        with pytest.raises(ValueError) as error:
+            call()
+        assert str(error.value) == text
+    two = Model([a := Input((None, 3)), b := Input((None, 3))], layers.Add()([a, b])).stepper()
+    with pytest.raises(ValueError) as error:
+        two.step([np.zeros((1, 3))])
+    assert str(error.value) == "stepper: x must be 2 arrays, got 1"
+
+
+def test_no_warning_of_masks():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model_of_text(mask_zero=True).stepper()
