@@ -249,10 +249,10 @@ class Keras(LayerPeer):
         return np.asarray(self.calls["inference"]()), [np.asarray(g) for g in self.calls["training"]()]
 
 
-def onnx_model(cell: str, x: np.ndarray, weights: list[np.ndarray]) -> bytes:
-    """One ONNX recurrent node with these weights, (time, batch, input) -> (time, 1, batch, hidden)."""
-    from onnx import TensorProto, helper, numpy_helper
-
+def onnx_layer(
+    cell: str, weights: list[np.ndarray]
+) -> tuple[str, dict[str, np.ndarray], dict[str, int], int]:
+    """(operator, its constants W, R, B, its options, units) of an ONNX recurrent node with these weights."""
     operator, order = {
         "lstm": ("LSTM", [0, 3, 1, 2]),  # i f g o -> i o f c
         "gru": ("GRU", [0, 1, 2]),
@@ -268,7 +268,14 @@ def onnx_model(cell: str, x: np.ndarray, weights: list[np.ndarray]) -> bytes:
     first, second = (bias[0], bias[1]) if cell == "gru" else (bias, np.zeros_like(bias))
     both = np.concatenate([ordered(b[None])[:, 0] for b in (first, second)])
     constants = {"W": ordered(kernel)[None], "R": ordered(recurrent)[None], "B": both[None]}
-    options = {"linear_before_reset": 1} if cell == "gru" else {}
+    return operator, constants, {"linear_before_reset": 1} if cell == "gru" else {}, units
+
+
+def onnx_model(cell: str, x: np.ndarray, weights: list[np.ndarray]) -> bytes:
+    """One ONNX recurrent node with these weights, (time, batch, input) -> (time, 1, batch, hidden)."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    operator, constants, options, units = onnx_layer(cell, weights)
     node = helper.make_node(operator, ["X", "W", "R", "B"], ["Y"], hidden_size=units, **options)
     batch, steps, features = x.shape
     graph = helper.make_graph(

@@ -11,6 +11,23 @@ def test_peak(isa):
     assert _core.fma_peak(2) > 0.3 * one  # as fast as a busy machine lets two be
 
 
+def test_read_peak(isa):
+    near, far = _core.read_peak(1, 16 << 10), _core.read_peak(1, 64 << 20)
+    assert 1e8 < near < 1e12
+    assert far < near
+    assert _core.read_peak(2, 16 << 10) > 0.3 * near
+
+
+def test_read_peak_refuses_too_little():
+    for arguments, text in (
+        ((0, 4096), "read_peak: threads must be at least 1, got 0"),
+        ((1, 100), "read_peak: bytes must be at least 4096, got 100"),
+    ):
+        with pytest.raises(ValueError) as error:
+            _core.read_peak(*arguments)
+        assert str(error.value) == text
+
+
 def test_peak_refuses_no_threads():
     with pytest.raises(ValueError) as error:
         _core.fma_peak(0)

@@ -1,14 +1,45 @@
 #include "ops/peak.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 
 #include "base/checks.h"
 #include "base/threads.h"
+#include "base/workspace.h"
 #include "cpu/kernels.h"
 #include "cpu/peak_kernels.h"
+#include "ops/share.h"
 
 namespace fastseq {
+
+namespace {
+
+// Seconds from when all members begin work() until all have done it, and how many they were.
+struct Timed {
+  double seconds;
+  int members;
+};
+
+template <class F>
+Timed time_together(int threads, F work) {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start, end;
+  int members = 1;
+  run_team(threads, [&](const Team& team) noexcept {
+    team.meet(team.meeting);
+    if (team.index == 0) start = Clock::now();
+    work(team);
+    team.meet(team.meeting);
+    if (team.index == 0) {
+      end = Clock::now();
+      members = team.count;
+    }
+  });
+  return {std::chrono::duration<double>(end - start).count(), members};
+}
+
+}  // namespace
 
 double fma_peak(int threads) {
   check_value(threads >= 1, "fma_peak", "threads", "be at least 1", threads);
@@ -17,23 +48,33 @@ double fma_peak(int threads) {
   std::atomic<float> kept{0};
   double best = 0;
   for (int attempt = 0; attempt < 20; ++attempt) {
-    using Clock = std::chrono::steady_clock;
-    Clock::time_point start, end;
-    int members = 1;
-    run_team(threads, [&](const Team& team) noexcept {
-      team.meet(team.meeting);
-      if (team.index == 0) start = Clock::now();
-      // 0.5 x + 1 stays near 2: no denormals, no infinities
+    // 0.5 x + 1 stays near 2: no denormals, no infinities
+    const Timed timed = time_together(threads, [&](const Team&) noexcept {
       kept.store(peak.run(rounds, 0.5f, 1.0f), std::memory_order_relaxed);
-      team.meet(team.meeting);
-      if (team.index == 0) {
-        end = Clock::now();
-        members = team.count;
-      }
     });
-    const double seconds = std::chrono::duration<double>(end - start).count();
-    const double speed = members * static_cast<double>(rounds) * peak.flops / seconds;
-    best = speed > best ? speed : best;
+    best = std::max(best, timed.members * static_cast<double>(rounds) * peak.flops / timed.seconds);
+  }
+  return best;
+}
+
+double read_peak(int threads, std::int64_t bytes) {
+  check_value(threads >= 1, "read_peak", "threads", "be at least 1", threads);
+  check_value(bytes >= 4096, "read_peak", "bytes", "be at least 4096", bytes);
+  const PeakKernels& peak = *kernels().peak;
+  const auto count = static_cast<std::size_t>(bytes) / sizeof(float);
+  const std::int64_t passes = (std::int64_t{1} << 26) / bytes + 1;  // about a millisecond
+  Arena memory = Arena::borrow(Arena::room<float>(count));
+  float* const numbers = memory.take<float>(count);
+  std::fill_n(numbers, count, 1.0f);
+  std::atomic<float> kept{0};
+  double best = 0;
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    const Timed timed = time_together(threads, [&](const Team& team) noexcept {
+      const Share part = share_of(static_cast<std::int64_t>(count), 128, team);
+      for (std::int64_t pass = 0; pass < passes; ++pass)
+        kept.store(peak.read(numbers + part.begin, part.end - part.begin), std::memory_order_relaxed);
+    });
+    best = std::max(best, static_cast<double>(passes) * static_cast<double>(bytes) / timed.seconds);
   }
   return best;
 }

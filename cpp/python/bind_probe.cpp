@@ -99,6 +99,8 @@ void bind_probe(py::module_& m) {
         py::arg("work") = 0.0, no_gil);
   m.def("fma_peak", &fma_peak, py::arg("threads"), no_gil,
         "float32 operations per second from registers alone.");
+  m.def("read_peak", &read_peak, py::arg("threads"), py::arg("bytes"), no_gil,
+        "Bytes per second from the cache that holds so many.");
   m.def("probe_arenas", &probe_arenas, py::arg("sizes"), no_gil);
   m.def("float_mode", &FloatMode::read, "The calling thread's floating-point control register.");
   m.def("set_float_mode", &FloatMode::write, py::arg("mode"));
