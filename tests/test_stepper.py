@@ -103,7 +103,7 @@ def test_steps_with_options_and_a_given_state(isa, cell):
 def test_threads_change_no_bit(cell, threads):
     _, make, _, options = CELLS[cell]
     weights = weights_of(cell, 130, 290)
-    x = series(1, 130, steps=30)  # the team joins from the second step on
+    x = series(1, 130, steps=60)  # first 16 steps alone, then 16 of the team
     stepper = make(*weights, **options)
     found = []
     for n in (1, 2, 3):

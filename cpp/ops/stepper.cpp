@@ -18,6 +18,9 @@ constexpr std::ptrdiff_t units_worth_a_member = 32;
 // a step that comes so late is taken alone, as is the first.
 constexpr std::int64_t members_stay_awake = 100000;  // nanoseconds
 
+// Of a trial's steps each way, the first wake the members and bring the weights to their caches.
+constexpr std::int64_t trial_period = 2048, trial_steps = 16, untimed_steps = 4;
+
 std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
@@ -49,15 +52,29 @@ RnnStepper<T>::RnnStepper(Cell cell, Activation activation, Activation recurrent
   rnn_table<T>().pack(packed_, kernel, recurrent_kernel, bias);
 }
 
+bool TeamTrial::team() {
+  const std::int64_t step = step_.load(std::memory_order_relaxed) % trial_period;
+  if (step < trial_steps) return false;
+  if (step < 2 * trial_steps) return true;
+  return together_.load(std::memory_order_relaxed) < alone_.load(std::memory_order_relaxed);
+}
+
+void TeamTrial::took(std::int64_t nanoseconds) {
+  const std::int64_t step = step_.fetch_add(1, std::memory_order_relaxed) % trial_period;
+  if (step >= 2 * trial_steps) return;
+  std::atomic<std::int64_t>& sum = step < trial_steps ? alone_ : together_;
+  const std::int64_t of_trial = step % trial_steps;
+  if (of_trial == untimed_steps) sum.store(0, std::memory_order_relaxed);
+  if (of_trial >= untimed_steps) sum.fetch_add(nanoseconds, std::memory_order_relaxed);
+}
+
 template <class T>
-int RnnStepper<T>::members() const {
+int RnnStepper<T>::most_members() const {
   const double bytes = multiply_adds_ * sizeof(T);
   if (bytes < 2 * bytes_worth_a_member) return 1;
   const auto worth = static_cast<std::ptrdiff_t>(bytes / bytes_worth_a_member);
-  const std::ptrdiff_t most =
-      std::min<std::ptrdiff_t>({num_threads(), worth, packed_.units / units_worth_a_member});
-  if (most <= 1 || now() - last_.load(std::memory_order_relaxed) > members_stay_awake) return 1;
-  return static_cast<int>(most);
+  return static_cast<int>(
+      std::min<std::ptrdiff_t>({num_threads(), worth, packed_.units / units_worth_a_member}));
 }
 
 template <class T>
@@ -75,7 +92,7 @@ void RnnStepper<T>::step(std::ptrdiff_t batch, const T* x, const T* h, const T* 
   s.h_out = h_out;
   s.c_out = c_out;
   s.units = packed_.panels * size.width;
-  const Arena work = Workspace::deal([&](Workspace& w) {
+  const Arena memory = Workspace::deal([&](Workspace& w) {
     w.take(s.sums, packed_.panels * batch * size.frame);
     w.take(s.h_before, batch * s.units);
     w.take(s.h_after, batch * s.units);
@@ -84,8 +101,15 @@ void RnnStepper<T>::step(std::ptrdiff_t batch, const T* x, const T* h, const T* 
     w.take(s.reset, batch * s.units, size.close > 0);
   });
   const RnnTable<T>& kernel = rnn_table<T>(*kernels_);
-  run_team(members(), [&](const Team& team) noexcept { kernel.step(s, team); });
-  last_.store(now(), std::memory_order_relaxed);
+  const auto work = [&](const Team& team) noexcept { kernel.step(s, team); };
+  const int most = most_members();
+  if (most <= 1) return run_team(1, work);
+  const std::int64_t begin = now();
+  const bool awake = begin - last_.load(std::memory_order_relaxed) <= members_stay_awake;
+  run_team(awake && trial_.team() ? most : 1, work);
+  const std::int64_t end = now();
+  if (awake) trial_.took(end - begin);
+  last_.store(end, std::memory_order_relaxed);
 }
 
 template class RnnStepper<float>;

@@ -12,6 +12,18 @@ namespace fastseq {
 
 struct Kernels;
 
+// Whether steps are taken alone or by the team: some of each are timed now and then, and the faster way is
+// kept until the next trial. A second core that another process keeps busy makes the team slower by far, and
+// nothing but the time tells. Threads that share it may spoil a trial, no more.
+class TeamTrial {
+ public:
+  bool team();                          // for the step that begins
+  void took(std::int64_t nanoseconds);  // by the step that ended
+
+ private:
+  std::atomic<std::int64_t> step_{0}, alone_{0}, together_{0};
+};
+
 // Holds the weights as they were when it was made. Steps change nothing in it: any number of threads may
 // take them at once.
 template <class T>
@@ -33,13 +45,14 @@ class RnnStepper {
   void step(std::ptrdiff_t batch, const T* x, const T* h, const T* c, T* output, T* h_out, T* c_out) const;
 
  private:
-  int members() const;
+  int most_members() const;
 
   const Kernels* kernels_;  // those that packed
   RnnPacked<T> packed_ = {};
   Arena memory_;
   double multiply_adds_;
   mutable std::atomic<std::int64_t> last_{0};  // when the last step ended, nanoseconds
+  mutable TeamTrial trial_;
 };
 
 }  // namespace fastseq
