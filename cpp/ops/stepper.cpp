@@ -20,6 +20,7 @@ constexpr std::int64_t members_stay_awake = 100000;  // nanoseconds
 
 // Of a trial's steps each way, the first wake the members and bring the weights to their caches.
 constexpr std::int64_t trial_period = 2048, trial_steps = 16, untimed_steps = 4;
+constexpr std::int64_t look_period = 64;
 
 std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -61,11 +62,20 @@ bool TeamTrial::team() {
 
 void TeamTrial::took(std::int64_t nanoseconds) {
   const std::int64_t step = step_.fetch_add(1, std::memory_order_relaxed) % trial_period;
-  if (step >= 2 * trial_steps) return;
+  if (step >= 2 * trial_steps) return look(step, nanoseconds);
   std::atomic<std::int64_t>& sum = step < trial_steps ? alone_ : together_;
   const std::int64_t of_trial = step % trial_steps;
   if (of_trial == untimed_steps) sum.store(0, std::memory_order_relaxed);
   if (of_trial >= untimed_steps) sum.fetch_add(nanoseconds, std::memory_order_relaxed);
+}
+
+// Between trials: a member that has to wait for its core costs the team more than the trial could tell.
+void TeamTrial::look(std::int64_t step, std::int64_t nanoseconds) {
+  const std::int64_t sum = since_.fetch_add(nanoseconds, std::memory_order_relaxed) + nanoseconds;
+  if (step % look_period != look_period - 1) return;
+  since_.store(0, std::memory_order_relaxed);
+  const std::int64_t alone = alone_.load(std::memory_order_relaxed) / (trial_steps - untimed_steps);
+  if (sum / look_period > alone) together_.store(INT64_MAX, std::memory_order_relaxed);
 }
 
 template <class T>

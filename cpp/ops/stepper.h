@@ -13,15 +13,20 @@ namespace fastseq {
 struct Kernels;
 
 // Whether steps are taken alone or by the team: some of each are timed now and then, and the faster way is
-// kept until the next trial. A second core that another process keeps busy makes the team slower by far, and
-// nothing but the time tells. Threads that share it may spoil a trial, no more.
+// kept until the next trial, or until the team falls behind. A second core that another process keeps busy
+// makes the team slower by far, and nothing but the time tells. Threads that share it may spoil a trial, no
+// more.
 class TeamTrial {
  public:
   bool team();                          // for the step that begins
   void took(std::int64_t nanoseconds);  // by the step that ended
 
  private:
-  std::atomic<std::int64_t> step_{0}, alone_{0}, together_{0};
+  void look(std::int64_t step, std::int64_t nanoseconds);
+
+  std::atomic<std::int64_t> step_{0};
+  std::atomic<std::int64_t> alone_{0}, together_{0};  // nanoseconds of the timed steps of the last trial
+  std::atomic<std::int64_t> since_{0};                // of the team's steps since the last look
 };
 
 // Holds the weights as they were when it was made. Steps change nothing in it: any number of threads may
