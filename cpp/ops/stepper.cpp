@@ -19,7 +19,7 @@ constexpr std::ptrdiff_t units_worth_a_member = 32;
 constexpr std::int64_t members_stay_awake = 100000;  // nanoseconds
 
 // Of a trial's steps each way, the first wake the members and bring the weights to their caches.
-constexpr std::int64_t trial_period = 2048, trial_steps = 16, untimed_steps = 4;
+constexpr std::int64_t trial_period = 1024, trial_steps = 16, untimed_steps = 4;
 constexpr std::int64_t look_period = 64;
 
 std::int64_t now() {
