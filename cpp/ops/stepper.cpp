@@ -60,7 +60,13 @@ bool TeamTrial::team() {
   return together_.load(std::memory_order_relaxed) < alone_.load(std::memory_order_relaxed);
 }
 
+void TeamTrial::paused() { settling_.store(untimed_steps, std::memory_order_relaxed); }
+
 void TeamTrial::took(std::int64_t nanoseconds) {
+  if (settling_.load(std::memory_order_relaxed) > 0) {
+    settling_.fetch_sub(1, std::memory_order_relaxed);
+    return;
+  }
   const std::int64_t step = step_.fetch_add(1, std::memory_order_relaxed) % trial_period;
   if (step >= 2 * trial_steps) return look(step, nanoseconds);
   std::atomic<std::int64_t>& sum = step < trial_steps ? alone_ : together_;
@@ -118,7 +124,10 @@ void RnnStepper<T>::step(std::ptrdiff_t batch, const T* x, const T* h, const T* 
   const bool awake = begin - last_.load(std::memory_order_relaxed) <= members_stay_awake;
   run_team(awake && trial_.team() ? most : 1, work);
   const std::int64_t end = now();
-  if (awake) trial_.took(end - begin);
+  if (awake)
+    trial_.took(end - begin);
+  else
+    trial_.paused();
   last_.store(end, std::memory_order_relaxed);
 }
 

@@ -20,12 +20,14 @@ class TeamTrial {
  public:
   bool team();                          // for the step that begins
   void took(std::int64_t nanoseconds);  // by the step that ended
+  void paused();                        // the step that ended came late: the members have gone to sleep
 
  private:
   void look(std::int64_t step, std::int64_t nanoseconds);
 
   std::atomic<std::int64_t> step_{0};
   std::atomic<std::int64_t> alone_{0}, together_{0};  // nanoseconds of the timed steps of the last trial
+  std::atomic<std::int64_t> settling_{0};             // steps not to be timed, after a pause
   std::atomic<std::int64_t> since_{0};                // of the team's steps since the last look
 };
 
