@@ -27,6 +27,7 @@ from step_peers import NAMES, WORK
 from timing import Worker, available_cpus, check_agreement, interleave, machine, opened, put_between, where
 
 PEERS = Path(__file__).with_name("step_peers.py")
+SETTLE = 12  # turns before the first that counts: time to find out whether a second thread helps
 STEPS = 20  # of the series on which all must agree
 
 
@@ -62,6 +63,8 @@ def measure(options: argparse.Namespace, cell: str, units: int, threads: int) ->
             print(f"  {len(workers)} agree on {STEPS} outputs", flush=True)
             for worker in workers:
                 worker.ask("warm")
+                for _ in range(SETTLE):
+                    worker.ask("turn", work=WORK)
             floor: list[Any] = [Floor(w, bytes) for w in workers if w.name == "fastseq"]
             seconds = interleave([*workers, *floor], options.rounds, "turn", work=WORK)
     result = {
