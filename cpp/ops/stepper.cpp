@@ -20,7 +20,8 @@ constexpr std::int64_t members_stay_awake = 100000;  // nanoseconds
 
 // Of a trial's steps each way, the first wake the members and bring the weights to their caches.
 constexpr std::int64_t trial_period = 1024, trial_steps = 16, untimed_steps = 4;
-constexpr std::int64_t look_period = 64;
+// The team is left at once where its steps take so many times as long; less may be one bad moment.
+constexpr std::int64_t look_period = 64, far_behind = 4;
 
 std::int64_t now() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -81,7 +82,7 @@ void TeamTrial::look(std::int64_t step, std::int64_t nanoseconds) {
   if (step % look_period != look_period - 1) return;
   since_.store(0, std::memory_order_relaxed);
   const std::int64_t alone = alone_.load(std::memory_order_relaxed) / (trial_steps - untimed_steps);
-  if (sum / look_period > alone) together_.store(INT64_MAX, std::memory_order_relaxed);
+  if (sum / look_period > far_behind * alone) together_.store(INT64_MAX, std::memory_order_relaxed);
 }
 
 template <class T>
