@@ -6,12 +6,14 @@
 #include <pybind11/numpy.h>
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "base/checks.h"
+#include "base/workspace.h"
 
 namespace fastseq {
 
@@ -123,9 +125,20 @@ inline RowShape rows_of(const char* function, const char* argument, const py::ar
   return shape;
 }
 
+// Results of this size own a block of the pool. From here on the C library asks the system for fresh pages
+// each time, which zeroes them one by one: longer than many a kernel takes.
+constexpr std::size_t bytes_worth_a_block = std::size_t{32} << 20;
+
 template <class T>
 py::array_t<T> empty_like(const py::array& a) {
-  return py::array_t<T>(std::vector<py::ssize_t>(a.shape(), a.shape() + a.ndim()));
+  const std::vector<py::ssize_t> shape(a.shape(), a.shape() + a.ndim());
+  const auto count = static_cast<std::size_t>(a.size());
+  if (count < bytes_worth_a_block / sizeof(T)) return py::array_t<T>(shape);
+  std::unique_ptr<Arena> arena = std::make_unique<Arena>(Arena::borrow(Arena::room<T>(count)));
+  T* const elements = arena->take<T>(count);
+  const py::capsule owner(arena.get(), [](void* owned) { delete static_cast<Arena*>(owned); });
+  arena.release();
+  return py::array_t<T>(shape, elements, owner);
 }
 
 // Shape of `a` without its last axis, or with another one.
