@@ -50,7 +50,9 @@ def ctc_greedy_decode(
         logit_lengths: (batch,) in [0, steps]; None for all steps.
         blank: The class of the blank; negative ones count from the end.
         input: "logits": unnormalised; "log_probs": logarithms of probabilities; "probs":
-            probabilities. The last two are taken as they are, not normalised.
+            probabilities. The last two are taken as they are, not normalised: logits given as
+            "log_probs" have the same labels two to three times sooner, and the sum of the largest
+            logits for a score, as TensorFlow has it.
     Returns:
         Arrays without an axis for paths; the score is that of the one best path.
     Raises:
