@@ -51,8 +51,8 @@ def ctc_greedy_decode(
         blank: The class of the blank; negative ones count from the end.
         input: "logits": unnormalised; "log_probs": logarithms of probabilities; "probs":
             probabilities. The last two are taken as they are, not normalised: logits given as
-            "log_probs" have the same labels two to three times sooner, and the sum of the largest
-            logits for a score, as TensorFlow has it.
+            "log_probs" have the same labels without a softmax, and the sum of the largest logits for a
+            score, as TensorFlow has it.
     Returns:
         Arrays without an axis for paths; the score is that of the one best path.
     Raises:
