@@ -5,7 +5,6 @@ log_softmax belongs to the work where a library asks for log-probabilities.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,33 +12,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from turns import Turns
+from ctc_peers import CtcPeer
 
 NAMES = {"fastseq": "fastseq", "torchaudio": "torchaudio", "numpy": "numpy, a loop over frames"}
 
 
-class AlignPeer(Turns):
-    """What a worker answers. A library fills in `version` and `prepare`.
-
-    Attributes:
-        x: Logits (batch, frames, classes) with `lengths`; blank 0.
-        labels: (batch, longest) with `label_lengths`.
-    """
-
-    def version(self) -> str:
-        raise NotImplementedError
-
-    def prepare(self) -> None:
-        """Sets calls["align"], which returns for each sequence the class of each frame."""
-        raise NotImplementedError
-
-    def open(self, job: str) -> str:
-        """Reads the arrays and answers with the library's version."""
-        with np.load(job) as arrays:
-            self.x, self.labels = arrays["x"], arrays["labels"]
-            self.lengths, self.label_lengths = arrays["lengths"], arrays["label_lengths"]
-        self.threads = len(os.environ["FASTSEQ_BENCH_CPUS"].split(","))
-        return self.version()
+class AlignPeer(CtcPeer):
+    """A worker of which `prepare` sets calls["align"], which returns each sequence's class of each frame."""
 
     def agree(self, path: str) -> None:
         """Writes the log-probability of the paths found, worked out in float64."""
