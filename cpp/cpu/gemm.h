@@ -1,4 +1,4 @@
-// The only matrix product: C = init + A B on a register tile, and the loop of tiles over rows.
+// The only matrix product: C = init + A B.
 //
 // B is packed: for each k, `vectors` registers side by side. A is read where it lies, one broadcast per row
 // and k. Every element of C is init + a_0 b_0 + a_1 b_1 + ... in the order of k, whatever tile it falls into,
@@ -41,34 +41,8 @@ struct Product {
   std::ptrdiff_t c_row, c_vector;
 };
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int registers = 32;
-#else
-constexpr int registers = 16;
-#endif
-
-// Rows of a tile of `vectors` columns: sums, one row of B and one broadcast fit the registers.
-constexpr int tile_rows(int vectors) {
-  return registers == 32 ? (vectors == 4   ? 6
-                            : vectors == 3 ? 8
-                            : vectors == 2 ? 10
-                                           : 12)
-                         : (vectors == 4   ? 3
-                            : vectors == 3 ? 4
-                            : vectors == 2 ? 6
-                                           : 8);
-}
-
 // Columns of the best tile when the caller is free to choose.
 constexpr int wide_vectors = 4;
-
-// Steps of k in one turn of the loop. Where another process shares the core, half its instructions a cycle
-// are ours: those of the loop itself then count. GCC makes poor code of more, and of more than one in tiles
-// of 3.
-constexpr int steps_at_once(int vectors) { return registers == 16 && vectors % 2 == 0 ? 2 : 1; }
-
-// What one pass over rows reads of B at most: it stays in the first level of cache while all rows use it.
-constexpr std::ptrdiff_t pass_bytes = FASTSEQ_VECTOR_BYTES == 64 ? 24576 : 16384;
 
 // One k: sums += (a column of A) (a row of B).
 template <class T, int Rows, int Vectors, bool Transposed>
@@ -102,127 +76,10 @@ FASTSEQ_INLINE void product_step(const T* a, std::ptrdiff_t a_row, const T* b,
   }
 }
 
-// Standalone and not inlined: GCC then keeps the sums in registers.
-template <class T, int Rows, int Vectors, bool Transposed>
-__attribute__((noinline)) void product_tile(const Product<T>& p, std::ptrdiff_t first_row) {
-  using V = Vec<T>;
-  using Native = typename V::Native;
-  constexpr int unroll = steps_at_once(Vectors);
-  Native sums[Rows * Vectors];
-  if (p.init) {
-    const T* init = p.init + first_row * p.init_row;
-#pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-      for (int v = 0; v < Vectors; ++v)
-        sums[r * Vectors + v] = V::load(init + r * p.init_row + v * p.init_vector).v;
-  } else {
-#pragma GCC unroll 48
-    for (int i = 0; i < Rows * Vectors; ++i) sums[i] = Native{};
-  }
-  const std::ptrdiff_t b_row = p.b_row;
-  const bool lead = !Transposed && p.lead_depth > 0;
-  const T* b = lead ? p.lead_b : p.b;
-  for (std::ptrdiff_t block = lead ? -1 : 0; block < p.blocks; ++block) {
-    const bool first = block < 0;
-    const std::ptrdiff_t a_row = first ? p.lead_row : p.a_row, a_step = Transposed ? a_row : 1;
-    const T* a =
-        Transposed ? p.a + first_row : (first ? p.lead_a : p.a + block * p.a_block) + first_row * a_row;
-    std::ptrdiff_t k = first ? p.lead_depth : p.depth;
-    for (; k >= unroll; k -= unroll) {
-#pragma GCC unroll 4
-      for (int i = 0; i < unroll; ++i) {
-        product_step<T, Rows, Vectors, Transposed>(a, a_row, b, sums);
-        a += a_step;
-        b += b_row;
-      }
-    }
-    for (; k > 0; --k) {
-      product_step<T, Rows, Vectors, Transposed>(a, a_row, b, sums);
-      a += a_step;
-      b += b_row;
-    }
-    if (first) b = p.b;
-  }
-  T* c = p.c + first_row * p.c_row;
-#pragma GCC unroll 16
-  for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 16
-    for (int v = 0; v < Vectors; ++v) V(sums[r * Vectors + v]).store(c + r * p.c_row + v * p.c_vector);
-}
-
-// Calls the tile of exactly `rows` rows (1 <= rows <= Rows).
-template <class T, int Rows, int Vectors, bool Transposed>
-FASTSEQ_INLINE void product_tile_of(const Product<T>& p, std::ptrdiff_t first_row, int rows) {
-  if constexpr (Rows > 1) {
-    if (rows < Rows) return product_tile_of<T, Rows - 1, Vectors, Transposed>(p, first_row, rows);
-  }
-  product_tile<T, Rows, Vectors, Transposed>(p, first_row);
-}
-
-template <class T, int Vectors, bool Transposed>
-void product_rows(const Product<T>& p) {
-  constexpr int most = tile_rows(Vectors);
-  // Even tiles: 16 rows in tiles of at most 6 are 6 + 5 + 5.
-  std::ptrdiff_t tiles = (p.rows + most - 1) / most;
-  for (std::ptrdiff_t row = 0; row < p.rows; --tiles) {
-    const int rows = static_cast<int>((p.rows - row + tiles - 1) / tiles);
-    product_tile_of<T, most, Vectors, Transposed>(p, row, rows);
-    row += rows;
-  }
-}
-
-template <class T>
-void product_pass(const Product<T>& p, int vectors) {
-  if (p.a_transposed) {
-    switch (vectors) {
-      case 1:
-        return product_rows<T, 1, true>(p);
-      case 2:
-        return product_rows<T, 2, true>(p);
-      case 3:
-        return product_rows<T, 3, true>(p);
-      default:
-        return product_rows<T, 4, true>(p);
-    }
-  }
-  switch (vectors) {
-    case 1:
-      return product_rows<T, 1, false>(p);
-    case 2:
-      return product_rows<T, 2, false>(p);
-    case 3:
-      return product_rows<T, 3, false>(p);
-    default:
-      return product_rows<T, 4, false>(p);
-  }
-}
-
 // C = init + A B for 1 to 4 registers of columns. Many rows and a long k go in passes over k, each adding to
-// the last.
+// the last. Compiled once, in gemm.cpp, for float and double: the loops around it only call it.
 template <class T>
-void product(Product<T> p, int vectors) {
-  const std::ptrdiff_t most = pass_bytes / (vectors * FASTSEQ_VECTOR_BYTES);
-  const std::ptrdiff_t depth = p.depth;
-  if (p.blocks * depth <= most || p.rows <= 2 * tile_rows(vectors)) return product_pass(p, vectors);
-  const std::ptrdiff_t all_blocks = p.blocks;
-  const std::ptrdiff_t block_step = depth < most ? most / depth : 1;
-  for (std::ptrdiff_t block = 0; block < all_blocks; block += block_step) {
-    p.blocks = block + block_step < all_blocks ? block_step : all_blocks - block;
-    const T* a = p.a;
-    for (std::ptrdiff_t k = 0; k < depth; k += most) {
-      p.depth = depth - k < most ? depth - k : most;
-      product_pass(p, vectors);
-      p.a += p.a_transposed ? p.depth * p.a_row : p.depth;
-      p.b += p.depth * p.blocks * p.b_row;
-      p.init = p.c;
-      p.init_row = p.c_row;
-      p.init_vector = p.c_vector;
-      p.lead_depth = 0;
-    }
-    p.a = a + p.blocks * p.a_block;
-  }
-}
+void product(Product<T> p, int vectors);
 
 }  // namespace FASTSEQ_TARGET
 }  // namespace fastseq

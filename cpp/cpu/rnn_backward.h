@@ -86,7 +86,7 @@ class BackwardLoop {
     }
   }
 
-  void start_gradient(const T* from, std::ptrdiff_t n, T* to) const {
+  FASTSEQ_OUTLINE void start_gradient(const T* from, std::ptrdiff_t n, T* to) const {
     if (from)
       copy_state(from + n * call_.units, call_.units, call_.state_row, to);
     else
@@ -121,7 +121,8 @@ class BackwardLoop {
   }
 
   // out (+)= gate gradients of a step, slots [at, at + size), times the packed weights; this member's units.
-  void recur_back(std::ptrdiff_t step, Range rows, const T* packed, int at, int size, const T* init, T* out) {
+  FASTSEQ_OUTLINE void recur_back(std::ptrdiff_t step, Range rows, const T* packed, int at, int size,
+                                  const T* init, T* out) {
     const std::ptrdiff_t vectors = unit_vectors(), inner = call_.panels * size;
     const std::ptrdiff_t first = share_.panels.begin * S::layout.width,
                          last = share_.panels.end * S::layout.width;
@@ -197,8 +198,8 @@ class BackwardLoop {
   }
 
   // rows [from, to) of d(input sums) times W', all features, into out with rows of feature_row.
-  void project_back(std::ptrdiff_t group, const T* sums, std::ptrdiff_t panel_stride, std::ptrdiff_t rows,
-                    T* out) {
+  FASTSEQ_OUTLINE void project_back(std::ptrdiff_t group, const T* sums, std::ptrdiff_t panel_stride,
+                                    std::ptrdiff_t rows, T* out) {
     const std::ptrdiff_t v = group * wide_vectors, wide = smaller(wide_vectors, feature_vectors() - v);
     Product<T> q = {};
     q.rows = rows;
@@ -258,8 +259,8 @@ class BackwardLoop {
   }
 
   // out (+)= a' d over `frames` frames: one panel of a weight gradient.
-  static void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d, int size,
-                    std::ptrdiff_t frames, bool add, T* out) {
+  FASTSEQ_OUTLINE static void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d,
+                                    int size, std::ptrdiff_t frames, bool add, T* out) {
     Product<T> q = {};
     q.rows = rows;
     q.a = a;
@@ -319,7 +320,7 @@ class BackwardLoop {
     } while (at < to);
   }
 
-  static void sum_frames(const T* d, std::ptrdiff_t frames, bool add, T* out) {
+  FASTSEQ_OUTLINE static void sum_frames(const T* d, std::ptrdiff_t frames, bool add, T* out) {
     for (int j = 0; j < S::frame; j += L) {
       V sums = add ? V::load(out + j) : V(T(0));
       for (std::ptrdiff_t i = 0; i < frames; ++i) sums += V::load(d + i * S::frame + j);
@@ -328,8 +329,8 @@ class BackwardLoop {
   }
 
   // Adds panels of a gradient to Keras's (depth, gates * H).
-  void add_kernel(const T* panels_of, std::ptrdiff_t depth, int slot_first, int slot_count, Range panels,
-                  T* to) {
+  FASTSEQ_OUTLINE void add_kernel(const T* panels_of, std::ptrdiff_t depth, int slot_first, int slot_count,
+                                  Range panels, T* to) {
     const std::ptrdiff_t row = S::layout.gates * call_.units;
     for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the gradient is changed as it lies
       for (int slot = 0; slot < slot_count; ++slot) {

@@ -141,8 +141,8 @@ FASTSEQ_INLINE void product_wide(Product<T> p, int vectors) {
 
 // Keras's (depth, gates * H) kernel -> [panel][depth][slots][width][L], zero where a panel passes the units.
 template <class T, Cell cell>
-void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, int slot_first, int slot_count,
-                 Range panels, T* packed) {
+FASTSEQ_OUTLINE void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, int slot_first,
+                                 int slot_count, Range panels, T* packed) {
   using S = Share<T, cell>;
   const std::ptrdiff_t row = S::layout.gates * units;
   for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the kernel is read as it lies
@@ -160,7 +160,7 @@ void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, in
 
 // Keras's bias, or null for none -> [panel][slot][width][L].
 template <class T, Cell cell>
-void pack_bias(const T* bias, std::ptrdiff_t units, Range panels, T* packed) {
+FASTSEQ_OUTLINE void pack_bias(const T* bias, std::ptrdiff_t units, Range panels, T* packed) {
   using S = Share<T, cell>;
   if (!bias) {
     for (std::ptrdiff_t i = panels.begin * S::frame; i < panels.end * S::frame; ++i) packed[i] = T(0);
@@ -189,8 +189,9 @@ void pack_bias(const T* bias, std::ptrdiff_t units, Range panels, T* packed) {
 // The same kernel for the way back: [group of rows][panel, slot, width, L][vectors][L], zero beyond rows and
 // units. `groups` are those of wide_vectors registers of rows; the last may hold fewer.
 template <class T, Cell cell>
-void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, std::ptrdiff_t all_panels,
-               int slot_first, int slot_count, std::ptrdiff_t vectors, Range groups, T* packed) {
+FASTSEQ_OUTLINE void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units,
+                               std::ptrdiff_t all_panels, int slot_first, int slot_count,
+                               std::ptrdiff_t vectors, Range groups, T* packed) {
   using S = Share<T, cell>;
   constexpr int L = S::L;
   const std::ptrdiff_t row = S::layout.gates * units;

@@ -19,7 +19,7 @@ constexpr std::uint32_t input_stream = 0, recurrent_stream = 1;  // of the dropo
 
 // One frame of row r: its D features, dropped as the row drops them at every step.
 template <class T>
-FASTSEQ_INLINE void copy_features(const RnnCall<T>& call, const T* from, std::ptrdiff_t r, T* to) {
+FASTSEQ_OUTLINE void copy_features(const RnnCall<T>& call, const T* from, std::ptrdiff_t r, T* to) {
   if (!call.x_mask) {
     __builtin_memcpy(to, from, static_cast<std::size_t>(call.features) * sizeof(T));
     return;
@@ -30,15 +30,15 @@ FASTSEQ_INLINE void copy_features(const RnnCall<T>& call, const T* from, std::pt
 
 // `count` dropout factors of sequence n, each element with a number of its own.
 template <class T>
-void fill_mask(std::uint64_t seed, std::uint32_t stream, double rate, std::ptrdiff_t n, std::ptrdiff_t count,
-               T* mask) {
+FASTSEQ_OUTLINE void fill_mask(std::uint64_t seed, std::uint32_t stream, double rate, std::ptrdiff_t n,
+                               std::ptrdiff_t count, T* mask) {
   for (std::ptrdiff_t i = 0; i < count; ++i)
     mask[i] = dropout_factor<T>(seed, stream, static_cast<std::uint64_t>(n * count + i), rate);
 }
 
 // One row of states in the kernel's padded form.
 template <class T>
-void copy_state(const T* from, std::ptrdiff_t units, std::ptrdiff_t state_row, T* to) {
+FASTSEQ_OUTLINE void copy_state(const T* from, std::ptrdiff_t units, std::ptrdiff_t state_row, T* to) {
   std::ptrdiff_t j = 0;
   for (; j < units; ++j) to[j] = from[j];
   for (; j < state_row; ++j) to[j] = T(0);
@@ -143,7 +143,7 @@ class ForwardLoop {
 
   // sums = x W + b of some rows, one panel; slots that only the recurrent product fills start from their
   // bias.
-  void project_panel(std::ptrdiff_t p, const T* inputs, T* sums, std::ptrdiff_t rows) {
+  FASTSEQ_OUTLINE void project_panel(std::ptrdiff_t p, const T* inputs, T* sums, std::ptrdiff_t rows) {
     const T* bias = f_.packed_bias + p * S::frame;
     Product<T> q = {};
     q.rows = rows;

@@ -17,6 +17,7 @@
 
 #define FASTSEQ_INLINE inline __attribute__((always_inline))
 #define FASTSEQ_INLINED __attribute__((always_inline))  // the same of a lambda
+#define FASTSEQ_OUTLINE __attribute__((noinline))       // one copy: what loops call once a row or more seldom
 
 namespace fastseq {
 namespace FASTSEQ_TARGET {
