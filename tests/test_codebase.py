@@ -122,6 +122,7 @@ ORDER = [
     "layers",
     "stepper",
     "objective",
+    "sources",
     "progress",
     "summary",
     "callbacks",

@@ -1,0 +1,197 @@
+"""What users give to fit, evaluate and predict, made into batches that fit a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastseq import data
+from fastseq._arrays import Array, column, floating, integer, message, number
+from fastseq._symbol import Symbol
+from fastseq.data import Batches
+from fastseq.graph import Plan
+from fastseq.objective import Objective
+
+__all__ = [
+    "ArraySource",
+    "as_arrays",
+    "batch_inputs",
+    "batch_size_of",
+    "input_columns",
+    "input_types",
+    "one_batch",
+]
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def batch_size_of(model: Any, value: Any, function: str, default: int = 32) -> int:
+    fixed = next((s.shape[0] for s in model.inputs if s.shape[0] is not None), None)
+    if value is None:
+        return default if fixed is None else int(fixed)
+    size: int = number(value, function, "batch_size", low=1, whole=True)
+    if fixed is not None and size != fixed:
+        raise ValueError(message(function, "batch_size", f"be the model's, {fixed}", str(size)))
+    return size
+
+
+def input_columns(model: Any, x: Any, function: str) -> list[Array]:
+    values = data.columns(x, model.input_names, function, "x")
+    return data.as_columns(values, model.inputs, function, "x")
+
+
+def input_types(plan: Plan, inputs: Sequence[Symbol]) -> list[Any]:
+    return [None if ids else symbol.dtype for ids, symbol in zip(plan.integer_inputs, inputs, strict=True)]
+
+
+def _by_output(objective: Objective, y: Any, function: str) -> list[Any]:
+    """The targets one by one, as they came."""
+    alone = len(objective.names) == 1 and objective.takes_sequences(0)
+    if alone and isinstance(y, dict) and objective.names[0] not in y:
+        return [y]  # labels and their lengths
+    return data.columns(y, objective.names, function, "y")
+
+
+def _target_shapes(objective: Objective, y: Any, function: str) -> list[Any]:
+    """The targets one by one, losses and metrics having been fixed by their shapes."""
+    values = _by_output(objective, y, function)
+    for k, value in enumerate(values):
+        if value is not None and not objective.takes_sequences(k):
+            values[k] = column(value, function, "y")
+    objective.resolve([getattr(value, "shape", None) for value in values])
+    return values
+
+
+def _target_columns(objective: Objective, y: Any, function: str) -> list[Any]:
+    """A dataset's column per compared output."""
+    if y is None:
+        raise ValueError(message(function, "y", "be given", "None"))
+    values = _target_shapes(objective, y, function)
+    made = []
+    for k in objective.compared:
+        loss, symbol, value = objective.loss_of(k), objective.like(k), values[k]
+        if value is None:
+            raise ValueError(message(function, "y", f"hold targets for output {objective.names[k]}", "None"))
+        if loss is not None:
+            made.append(loss.column(value, symbol, function, "y"))
+        else:
+            made.append(data.fits(value, symbol, function, "y"))
+    return made
+
+
+def _weight_columns(
+    objective: Objective, sample_weight: Any, class_weight: Any, targets: Sequence[Array], function: str
+) -> list[Any]:
+    if class_weight is None:
+        weights = data.sample_weights(sample_weight, objective.names, function)
+        return [weights[k] for k in objective.compared]
+    if sample_weight is not None:
+        raise ValueError(message(function, "class_weight", "be None where sample_weight is given", "both"))
+    if len(objective.compared) != 1:
+        raise ValueError(
+            message(function, "class_weight", "be None for a model of several outputs", "a dict")
+        )
+    loss = objective.loss_of(objective.compared[0])
+    if loss is not None and loss.sequences:
+        raise ValueError(message(function, "class_weight", f"be None with the loss {loss.name}", "a dict"))
+    return [data.class_weights(targets[0], class_weight, loss is not None and loss.sparse)]
+
+
+class ArraySource:
+    """Inputs, targets and weights as one stream of batches.
+
+    Args:
+        model: The model, compiled.
+        arrays: (input columns, target columns, weight columns).
+        plan: Says which inputs stay integers.
+        batch_size: Rows per batch.
+        function: Who asks.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        arrays: tuple[list[Any], list[Any], list[Any]],
+        plan: Plan,
+        batch_size: int,
+        function: str,
+    ) -> None:
+        inputs, targets, weights = arrays
+        objective: Objective = model.objective
+        named = [("x", a) for a in inputs] + [("y", a) for a in targets]
+        named += [("sample_weight", a) for a in weights]
+        rows = data.same_rows(named, function)
+        if rows == 0:
+            raise ValueError(message(function, "x", "have at least 1 row", "0"))
+        if any(s.shape[0] is not None for s in model.inputs) and rows % batch_size:
+            rule = f"have a multiple of {batch_size} rows, the model's batch size"
+            raise ValueError(message(function, "x", rule, str(rows)))
+        types = input_types(plan, model.inputs)
+        types += [objective.target_type(k) for k in objective.compared]
+        types += [None] * len(weights)
+        self.batches = Batches([*inputs, *targets, *weights], types, batch_size)
+        self.steps = self.batches.steps
+        self._cuts = len(inputs), len(inputs) + len(targets)
+
+    def epoch(self, shuffle: bool = False) -> Any:
+        """(inputs, targets, weights) of every batch."""
+        first, second = self._cuts
+        for batch in self.batches.epoch(shuffle):
+            yield batch[:first], batch[first:second], batch[second:]
+
+
+def as_arrays(
+    model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, function: str
+) -> tuple[list[Any], list[Any], list[Any]]:
+    model.ensure_built_for(x, function)
+    inputs = input_columns(model, x, function)
+    objective: Objective = model.objective
+    targets = _target_columns(objective, y, function)
+    weights = _weight_columns(objective, sample_weight, class_weight, targets, function)
+    return inputs, targets, weights
+
+
+# --- one batch ------------------------------------------------------------------------------------
+
+
+def batch_inputs(model: Any, x: Any, plan: Plan, function: str) -> list[Array]:
+    """One batch of inputs, checked and converted."""
+    made = []
+    values = [x] if isinstance(x, np.ndarray) and len(model.inputs) == 1 else data.columns(
+        x, model.input_names, function, "x"
+    )  # fmt: skip
+    for value, symbol, ids in zip(values, model.inputs, plan.integer_inputs, strict=True):
+        array = integer(value, function, "x") if ids else floating(value, function, "x", dtype=symbol.dtype)
+        made.append(data.fits(array, symbol, function, "x"))
+    return made
+
+
+_Batch = tuple[Objective, list[Array], list[Array], list[Any]]
+
+
+def one_batch(
+    model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, train: bool, function: str
+) -> _Batch:
+    """(the objective with its plan made, the inputs, the targets, their weights), checked and converted."""
+    objective: Objective = model.objective
+    if objective.losses is None:
+        model.ensure_built_for(x, function)
+        objective = model.objective
+        _target_columns(objective, y, function)
+    if train:
+        plan = objective.plan_training(model.trainable_weights) if not objective.ready else objective.ready
+    else:
+        plan = objective.plan_testing()
+    inputs = batch_inputs(model, x, plan, function)
+    compared = objective.compared
+    values = _by_output(objective, y, function)
+    targets = [objective.check_target(k, values[k], function) for k in compared]
+    for target in targets:
+        if len(target) != len(inputs[0]):
+            data.same_rows([("x", inputs[0]), ("y", target)], function)
+    if sample_weight is None and class_weight is None:
+        return objective, inputs, targets, [None] * len(compared)
+    weights = _weight_columns(objective, sample_weight, class_weight, targets, function)
+    return objective, inputs, targets, weights
