@@ -182,7 +182,7 @@ def test_inputs_by_name():
         (
             lambda m: m.fit(X, Y, validation_data=X, verbose=0),
             ValueError,
-            "fit: validation_data must be (x, y) or (x, y, sample_weight), "
+            "fit: validation_data must be (x, y), (x, y, sample_weight), a dataset or a generator, "
             "got float32 array of shape (50, 4, 3)",
         ),
         (

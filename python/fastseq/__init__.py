@@ -17,6 +17,7 @@ from fastseq import (
     ops,
     optimizers,
     recipes,
+    utils,
 )
 from fastseq._random import set_seed
 from fastseq.layers import Input
@@ -47,4 +48,5 @@ __all__ = [
     "set_seed",
     "train_addition",
     "train_translation",
+    "utils",
 ]

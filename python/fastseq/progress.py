@@ -56,12 +56,13 @@ class Progress:
     Args:
         verbose: 0 shows nothing; 1 a bar that is drawn over itself (or, where the output cannot be
             written over, one line at the end); 2 one line at the end.
-        steps: How many batches there are.
+        steps: How many batches there are; None where only the end will tell.
     """
 
-    def __init__(self, verbose: int, steps: int) -> None:
+    def __init__(self, verbose: int, steps: int | None) -> None:
         self.verbose = verbose
         self.steps = steps
+        self._seen = 0
         self.live = verbose == 1 and _redraws()
         self._begin = perf_counter()
         self._next = self._begin + INTERVAL if self.live else float("inf")
@@ -70,11 +71,13 @@ class Progress:
 
     def update(self, step: int, logs: Callable[[], dict[str, float]]) -> None:
         """After batch number ``step``, from 1; ``logs`` is only called when something is drawn."""
+        self._seen = step
         now = perf_counter()
         if now >= self._next:
             self._next = now + INTERVAL
             each = (now - self._begin) / step
-            left = _duration(each * (self.steps - step))
+            known = self.steps is not None
+            left = _duration(each * ((self.steps or 0) - step) if known else now - self._begin)
             self._draw(f"{self._bar(step)} {left} {_per_step(each)}{_values(logs())}")
 
     def finish(self, logs: dict[str, float]) -> None:
@@ -82,12 +85,13 @@ class Progress:
         if not self.verbose:
             return
         taken = perf_counter() - self._begin
-        each = _per_step(taken / max(self.steps, 1))
+        steps = self.steps = self._seen if self.steps is None else self.steps
+        each = _per_step(taken / max(steps, 1))
         if self.verbose == 2:
-            text = f"{self.steps}/{self.steps} - {taken:.0f}s - {each}{_values(logs)}\n"
+            text = f"{steps}/{steps} - {taken:.0f}s - {each}{_values(logs)}\n"
             sys.stdout.write(text)
         else:
-            self._draw(f"{self._bar(self.steps)} {taken:.0f}s {each}{_values(logs)}")
+            self._draw(f"{self._bar(steps)} {taken:.0f}s {each}{_values(logs)}")
             sys.stdout.write("\n")
         sys.stdout.flush()
 
@@ -98,6 +102,8 @@ class Progress:
             sys.stdout.flush()
 
     def _bar(self, step: int) -> str:
+        if self.steps is None:
+            return f"{step}/Unknown"
         full = WIDTH * step // max(self.steps, 1)
         count = f"{step:{len(str(self.steps))}d}/{self.steps}"
         if not self.live:

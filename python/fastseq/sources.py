@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,21 @@ from fastseq.objective import Objective
 
 __all__ = [
     "ArraySource",
+    "Source",
     "as_arrays",
     "batch_inputs",
     "batch_size_of",
     "input_columns",
     "input_types",
+    "never",
     "one_batch",
 ]
+
+
+def never() -> bool:
+    """No, as an answer to whether something has been cancelled."""
+    return False
+
 
 # --- columns --------------------------------------------------------------------------------------
 
@@ -99,7 +107,36 @@ def _weight_columns(
     return [data.class_weights(targets[0], class_weight, loss is not None and loss.sparse)]
 
 
-class ArraySource:
+class Source:
+    """Where the batches of fit, evaluate or predict come from.
+
+    Attributes:
+        steps: How many batches an epoch has; None where only its end will tell.
+    """
+
+    steps: int | None = None
+
+    def prepare(self) -> None:
+        """Makes the model ready for its batches, if it waits for them."""
+
+    def epoch(self, shuffle: bool = False, cancelled: Callable[[], bool] = never) -> Iterator[Any]:
+        """(inputs, targets, weights) of every batch of one epoch, each valid until the next.
+
+        Args:
+            shuffle: Whether they come in a new random order.
+            cancelled: Asked where a batch has to be waited for; where it says yes, no more come.
+        """
+        raise NotImplementedError
+
+    def more(self) -> bool:
+        """Whether there is another epoch."""
+        return True
+
+    def close(self) -> None:
+        """Ends what works for it."""
+
+
+class ArraySource(Source):
     """Inputs, targets and weights as one stream of batches.
 
     Args:
@@ -108,6 +145,7 @@ class ArraySource:
         plan: Says which inputs stay integers.
         batch_size: Rows per batch.
         function: Who asks.
+        steps: Batches per epoch, which goes on where the one before ended; None for all of them.
     """
 
     def __init__(
@@ -117,9 +155,9 @@ class ArraySource:
         plan: Plan,
         batch_size: int,
         function: str,
+        steps: int | None = None,
     ) -> None:
         inputs, targets, weights = arrays
-        objective: Objective = model.objective
         named = [("x", a) for a in inputs] + [("y", a) for a in targets]
         named += [("sample_weight", a) for a in weights]
         rows = data.same_rows(named, function)
@@ -129,17 +167,29 @@ class ArraySource:
             rule = f"have a multiple of {batch_size} rows, the model's batch size"
             raise ValueError(message(function, "x", rule, str(rows)))
         types = input_types(plan, model.inputs)
-        types += [objective.target_type(k) for k in objective.compared]
+        if targets:
+            types += [model.objective.target_type(k) for k in model.objective.compared]
         types += [None] * len(weights)
         self.batches = Batches([*inputs, *targets, *weights], types, batch_size)
-        self.steps = self.batches.steps
+        self.steps = self.batches.steps if steps is None else steps
+        self._pass: Iterator[Any] | None = None
         self._cuts = len(inputs), len(inputs) + len(targets)
 
-    def epoch(self, shuffle: bool = False) -> Any:
-        """(inputs, targets, weights) of every batch."""
+    def epoch(self, shuffle: bool = False, cancelled: Callable[[], bool] = never) -> Iterator[Any]:
         first, second = self._cuts
-        for batch in self.batches.epoch(shuffle):
+        for batch in self._lists(shuffle):
             yield batch[:first], batch[first:second], batch[second:]
+
+    def _lists(self, shuffle: bool) -> Iterator[Any]:
+        if self.steps == self.batches.steps:
+            yield from self.batches.epoch(shuffle)
+            return
+        for _ in range(self.steps or 0):
+            batch = None if self._pass is None else next(self._pass, None)
+            if batch is None:
+                self._pass = self.batches.epoch(shuffle)
+                batch = next(self._pass)
+            yield batch
 
 
 def as_arrays(

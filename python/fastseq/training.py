@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastseq import data
 from fastseq._arrays import Array, describe, message, number
-from fastseq.callbacks import CallbackList, History
-from fastseq.data import Batches
+from fastseq.callbacks import Callback, CallbackList, History
 from fastseq.graph import Plan
 from fastseq.objective import Objective
 from fastseq.progress import Progress
-from fastseq.sources import ArraySource, as_arrays, batch_size_of, input_columns, input_types, one_batch
+from fastseq.sources import (
+    ArraySource,
+    Source,
+    as_arrays,
+    batch_size_of,
+    input_columns,
+    input_types,
+    one_batch,
+)
+from fastseq.streams import stream_source
 
 __all__ = ["evaluate", "fit", "gradients", "on_batch", "predict"]
 
@@ -38,6 +49,10 @@ class _Interrupt:
             signal.signal(signal.SIGINT, self._note)
             self._installed = True
         return self
+
+    def was_asked(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self.asked
 
     def _note(self, number: int, frame: Any) -> None:
         self.asked = True
@@ -63,7 +78,26 @@ def _verbose(value: Any, function: str) -> int:
     return int(value)
 
 
+def _steps(value: Any, function: str, argument: str) -> int | None:
+    return None if value is None else number(value, function, argument, low=1, whole=True)
+
+
 # --- fit ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Run:
+    """One call of fit."""
+
+    model: Any
+    source: Source
+    validation: Source | None
+    epochs: int
+    verbose: int
+    shuffle: bool
+    frequency: Any
+    listeners: CallbackList
+    interrupt: _Interrupt
 
 
 def fit(
@@ -81,6 +115,8 @@ def fit(
     class_weight: Any,
     sample_weight: Any,
     initial_epoch: int,
+    steps_per_epoch: int | None,
+    validation_steps: int | None,
     validation_batch_size: int | None,
     validation_freq: Any,
 ) -> History:
@@ -89,55 +125,103 @@ def fit(
     initial_epoch = number(initial_epoch, "fit", "initial_epoch", low=0, whole=True)
     verbose = _verbose(verbose, "fit")
     _due(0, validation_freq)
-    arrays = as_arrays(model, x, y, sample_weight, class_weight, "fit")
-    held_out = None
-    if validation_data is not None:
-        if not isinstance(validation_data, (list, tuple)) or len(validation_data) not in (2, 3):
-            rule = "be (x, y) or (x, y, sample_weight)"
-            raise ValueError(message("fit", "validation_data", rule, describe(validation_data)))
-        x_val, y_val, *w_val = validation_data
-        held_out = as_arrays(model, x_val, y_val, w_val[0] if w_val else None, None, "fit")
-    elif validation_split:
-        flat = [*arrays[0], *arrays[1], *arrays[2]]
-        kept, last = data.split(flat, validation_split)
-        arrays, held_out = _regroup(kept, arrays), _regroup(last, arrays)
-
-    objective: Objective = model.objective
-    plan = objective.plan_training(model.trainable_weights)
-    size = batch_size_of(model, batch_size, "fit")
-    source = ArraySource(model, arrays, plan, size, "fit")
-    validation = None
-    if held_out is not None:
-        held_size = size if validation_batch_size is None else validation_batch_size
-        held_size = batch_size_of(model, held_size, "fit")
-        validation = ArraySource(model, held_out, objective.plan_testing(), held_size, "fit")
-
+    steps_per_epoch = _steps(steps_per_epoch, "fit", "steps_per_epoch")
+    validation_steps = _steps(validation_steps, "fit", "validation_steps")
+    source, held_out = _training_source(
+        model, x, y, sample_weight, class_weight, batch_size, steps_per_epoch,
+        0.0 if validation_data is not None else validation_split,
+    )  # fmt: skip
+    validation = _validation_source(
+        model, held_out, validation_data, batch_size, validation_batch_size, validation_steps
+    )
     history = History()
     model.history = history
     parameters = {"verbose": verbose, "epochs": epochs, "steps": source.steps}
-    listeners = callbacks if isinstance(callbacks, CallbackList) else None
-    if listeners is None:
-        given = (
-            [] if callbacks is None else callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-        )
-        listeners = CallbackList([history, *given], model, parameters)
+    listeners = _listeners(callbacks, model, parameters, history)
     model.stop_training = False
-    logs: dict[str, float] = {}
-    with _Interrupt() as interrupt:
-        listeners.call("on_train_begin", {})
-        try:
-            for epoch in range(initial_epoch, epochs):
-                logs = _epoch(model, source, validation, epoch, epochs, verbose, shuffle, validation_freq,
-                              listeners, interrupt)  # fmt: skip
-                if interrupt.asked:
-                    raise KeyboardInterrupt
-                if model.stop_training:
-                    break
-        except KeyboardInterrupt:
-            listeners.call("on_train_end", logs)
-            raise
-        listeners.call("on_train_end", logs)
+    try:
+        with _Interrupt() as interrupt:
+            run = _Run(model, source, validation, epochs, verbose, shuffle, validation_freq,
+                       listeners, interrupt)  # fmt: skip
+            _epochs(run, initial_epoch)
+    finally:
+        source.close()
+        if validation is not None:
+            validation.close()
     return history
+
+
+def _training_source(
+    model: Any,
+    x: Any,
+    y: Any,
+    sample_weight: Any,
+    class_weight: Any,
+    batch_size: int | None,
+    steps: int | None,
+    share: float,
+) -> tuple[Source, Any]:
+    """(what to train on, the columns of the ``share`` of the rows that are held out or None)."""
+    held_out = None
+    if data.is_stream(x):
+        stream = stream_source(x, model, steps, class_weight, "fit", y=y, sample_weight=sample_weight,
+                               validation_split=share or None)  # fmt: skip
+        stream.prepare()
+        model.objective.plan_training(model.trainable_weights)
+        return stream, None
+    arrays = as_arrays(model, x, y, sample_weight, class_weight, "fit")
+    if share:
+        flat = [*arrays[0], *arrays[1], *arrays[2]]
+        kept, last = data.split(flat, share)
+        arrays, held_out = _regroup(kept, arrays), _regroup(last, arrays)
+    plan = model.objective.plan_training(model.trainable_weights)
+    size = batch_size_of(model, batch_size, "fit")
+    return ArraySource(model, arrays, plan, size, "fit", steps), held_out
+
+
+def _validation_source(
+    model: Any,
+    held_out: Any,
+    given: Any,
+    batch_size: int | None,
+    own_batch_size: int | None,
+    steps: int | None,
+) -> Source | None:
+    """What to validate on, or None."""
+    if given is not None and data.is_stream(given):
+        return stream_source(given, model, steps, None, "evaluate")
+    if given is not None:
+        if not isinstance(given, (list, tuple)) or len(given) not in (2, 3):
+            rule = "be (x, y), (x, y, sample_weight), a dataset or a generator"
+            raise ValueError(message("fit", "validation_data", rule, describe(given)))
+        x, y, *weights = given
+        held_out = as_arrays(model, x, y, weights[0] if weights else None, None, "fit")
+    if held_out is None:
+        return None
+    size = batch_size_of(model, batch_size if own_batch_size is None else own_batch_size, "fit")
+    return ArraySource(model, held_out, model.objective.plan_testing(), size, "fit", steps)
+
+
+def _epochs(run: _Run, initial_epoch: int) -> None:
+    """All epochs, between the beginning and the end of training."""
+    model, listeners = run.model, run.listeners
+    logs: dict[str, float] = {}
+    listeners.call("on_train_begin", {})
+    try:
+        for epoch in range(initial_epoch, run.epochs):
+            if not run.source.more():
+                got = f"none after {epoch} epoch{'s' * (epoch != 1)}"
+                warnings.warn(message("fit", "x", "give batches for every epoch", got), stacklevel=4)
+                break
+            logs = _epoch(run, epoch)
+            if run.interrupt.asked:
+                raise KeyboardInterrupt
+            if model.stop_training:
+                break
+    except KeyboardInterrupt:
+        listeners.call("on_train_end", logs)
+        raise
+    listeners.call("on_train_end", logs)
 
 
 def _regroup(flat: Sequence[Any], like: tuple[list[Any], list[Any], list[Any]]) -> tuple[Any, Any, Any]:
@@ -153,22 +237,20 @@ def _due(epoch: int, frequency: Any) -> bool:
     return (epoch + 1) % every == 0
 
 
-def _epoch(
-    model: Any, source: ArraySource, validation: ArraySource | None, epoch: int, epochs: int, verbose: int,
-    shuffle: bool, frequency: Any, listeners: CallbackList, interrupt: _Interrupt,
-) -> dict[str, float]:  # fmt: skip
+def _epoch(run: _Run, epoch: int) -> dict[str, float]:
     """One epoch; returns its logs, or those so far where Ctrl-C cut it short."""
+    model, listeners, interrupt = run.model, run.listeners, run.interrupt
     objective: Objective = model.objective
     objective.reset()
-    if verbose and epochs > 1:
-        print(f"Epoch {epoch + 1}/{epochs}", flush=True)
+    if run.verbose and run.epochs > 1:
+        print(f"Epoch {epoch + 1}/{run.epochs}", flush=True)
     listeners.call("on_epoch_begin", epoch, {})
-    progress = Progress(verbose, source.steps)
+    progress = Progress(run.verbose, run.source.steps)
     before, after = listeners.hooks("on_train_batch_begin"), listeners.hooks("on_train_batch_end")
-    for step, (inputs, targets, weights) in enumerate(source.epoch(shuffle)):
+    for step, batch in enumerate(run.source.epoch(run.shuffle, interrupt.was_asked)):
         for hook in before:
             hook(step, {})
-        objective.train(inputs, targets, weights)
+        objective.train(*batch)
         if after:
             logs = objective.logs()
             for hook in after:
@@ -180,8 +262,9 @@ def _epoch(
     if interrupt.asked:
         progress.abandon()
         return logs
-    if validation is not None and _due(epoch, frequency):
-        held = _test(model, validation, listeners, interrupt)
+    if run.validation is not None and _due(epoch, run.frequency):
+        run.validation.prepare()
+        held = _test(model, run.validation, listeners, interrupt)
         if interrupt.asked:
             progress.abandon()
             return logs
@@ -196,9 +279,9 @@ def _epoch(
 
 def _test(
     model: Any,
-    source: ArraySource,
+    source: Source,
     listeners: CallbackList,
-    interrupt: _Interrupt | None,
+    interrupt: _Interrupt,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """One run over the data without training."""
@@ -207,13 +290,13 @@ def _test(
     objective.reset()
     listeners.call("on_test_begin", {})
     before, after = listeners.hooks("on_test_batch_begin"), listeners.hooks("on_test_batch_end")
-    for step, (inputs, targets, weights) in enumerate(source.epoch()):
+    for step, batch in enumerate(source.epoch(cancelled=interrupt.was_asked)):
         for hook in before:
             hook(step, {})
-        objective.test(inputs, targets, weights)
+        objective.test(*batch)
         for hook in after:
             hook(step, objective.logs())
-        if interrupt is not None and interrupt.asked:
+        if interrupt.asked:
             break
         if progress is not None:
             progress.update(step + 1, objective.logs)
@@ -222,62 +305,97 @@ def _test(
     return logs
 
 
-def _listeners(callbacks: Any, model: Any, verbose: int, steps: int) -> CallbackList:
+def _listeners(callbacks: Any, model: Any, parameters: dict[str, Any], *first: Callback) -> CallbackList:
     if isinstance(callbacks, CallbackList):
         return callbacks
     given = [] if callbacks is None else callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-    return CallbackList(given, model, {"verbose": verbose, "epochs": 1, "steps": steps})
+    return CallbackList([*first, *given], model, parameters)
 
 
 def evaluate(
-    model: Any, x: Any, y: Any, *, batch_size: int | None, verbose: Any, sample_weight: Any, callbacks: Any
+    model: Any,
+    x: Any,
+    y: Any,
+    *,
+    batch_size: int | None,
+    verbose: Any,
+    sample_weight: Any,
+    steps: int | None,
+    callbacks: Any,
 ) -> None:
     """Counts the losses and metrics of a compiled model in its objective; see ``Model.evaluate``."""
     verbose = _verbose(verbose, "evaluate")
-    arrays = as_arrays(model, x, y, sample_weight, None, "evaluate")
-    size = batch_size_of(model, batch_size, "evaluate")
-    source = ArraySource(model, arrays, model.objective.plan_testing(), size, "evaluate")
+    steps = _steps(steps, "evaluate", "steps")
+    if data.is_stream(x):
+        source: Source = stream_source(x, model, steps, None, "evaluate", y=y, sample_weight=sample_weight)
+        source.prepare()
+    else:
+        arrays = as_arrays(model, x, y, sample_weight, None, "evaluate")
+        size = batch_size_of(model, batch_size, "evaluate")
+        source = ArraySource(model, arrays, model.objective.plan_testing(), size, "evaluate", steps)
     progress = Progress(verbose, source.steps)
-    logs = _test(model, source, _listeners(callbacks, model, verbose, source.steps), None, progress)
+    listeners = _listeners(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": source.steps})
+    with contextlib.closing(source):
+        logs = _test(model, source, listeners, _Interrupt(), progress)
     progress.finish(logs)
 
 
 # --- predict --------------------------------------------------------------------------------------
 
 
-def predict(model: Any, x: Any, *, batch_size: int | None, verbose: Any, callbacks: Any) -> list[Array]:
+def predict(
+    model: Any, x: Any, *, batch_size: int | None, verbose: Any, steps: int | None, callbacks: Any
+) -> list[Array]:
     """The outputs for many rows; see ``Model.predict``."""
     verbose = _verbose(verbose, "predict")
-    model.ensure_built_for(x, "predict")
-    inputs = input_columns(model, x, "predict")
-    rows = data.same_rows([("x", array) for array in inputs], "predict")
-    plan: Plan = model.predict_plan()
-    size = batch_size_of(model, batch_size, "predict", PREDICT_BATCH)
-    types = input_types(plan, model.inputs)
-    if any(s.shape[0] is not None for s in model.inputs) and rows % size:
-        rule = f"have a multiple of {size} rows, the model's batch size"
-        raise ValueError(message("predict", "x", rule, str(rows)))
-    batches = Batches(inputs, types, size)
-    listeners = _listeners(callbacks, model, verbose, batches.steps)
-    progress = Progress(verbose, batches.steps)
+    steps = _steps(steps, "predict", "steps")
+    rows = None  # known before they are there, of arrays only
+    if data.is_stream(x):
+        source: Source = stream_source(x, model, steps, None, "predict")
+        source.prepare()
+    else:
+        model.ensure_built_for(x, "predict")
+        inputs = input_columns(model, x, "predict")
+        rows = data.same_rows([("x", array) for array in inputs], "predict")
+        types = input_types(model.predict_plan(), model.inputs)
+        if rows == 0:
+            empty = [array.astype(kind or array.dtype) for array, kind in zip(inputs, types, strict=True)]
+            return model.predict_plan().run(empty)  # type: ignore[no-any-return]
+        size = batch_size_of(model, batch_size, "predict", PREDICT_BATCH)
+        source = ArraySource(model, (inputs, [], []), model.predict_plan(), size, "predict", steps)
+        rows = rows if steps is None else min(rows, steps * size)
+    progress = Progress(verbose, source.steps)
+    listeners = _listeners(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": source.steps})
     listeners.call("on_predict_begin", {})
-    results: list[Array] = []
-    if rows == 0:
-        empty = [array.astype(kind or array.dtype) for array, kind in zip(inputs, types, strict=True)]
-        results = plan.run(empty)
-    at = 0
-    for step, batch in enumerate(batches.epoch()):
-        listeners.call("on_predict_batch_begin", step, {})
-        outputs = plan.run(batch)
-        if not results:
-            results = [np.empty((rows, *output.shape[1:]), output.dtype) for output in outputs]
-        for result, output in zip(results, outputs, strict=True):
-            result[at : at + len(output)] = output
-        at += len(batch[0])
-        listeners.call("on_predict_batch_end", step, {"outputs": outputs})
-        progress.update(step + 1, dict)
+    with contextlib.closing(source):
+        results = _outputs(model.predict_plan(), source, rows, listeners, progress)
     listeners.call("on_predict_end", {})
     progress.finish({})
+    return results
+
+
+def _outputs(
+    plan: Plan, source: Source, rows: int | None, listeners: CallbackList, progress: Progress
+) -> list[Array]:
+    """The outputs for every batch, one after the other."""
+    results: list[Array] = []
+    pieces: list[list[Array]] = []  # by batch, where the number of rows is not known
+    at = 0
+    for step, (inputs, _, _) in enumerate(source.epoch()):
+        listeners.call("on_predict_batch_begin", step, {})
+        outputs = plan.run(inputs)
+        if rows is None:
+            pieces.append([np.array(output) for output in outputs])
+        else:
+            if not results:
+                results = [np.empty((rows, *output.shape[1:]), output.dtype) for output in outputs]
+            for result, output in zip(results, outputs, strict=True):
+                result[at : at + len(output)] = output
+            at += len(outputs[0])
+        listeners.call("on_predict_batch_end", step, {"outputs": outputs})
+        progress.update(step + 1, dict)
+    if rows is None:
+        return [np.concatenate(column) for column in zip(*pieces, strict=True)]
     return results
 
 

@@ -10,13 +10,18 @@ from fastseq.data.columns import (
     sample_weights,
     split,
 )
+from fastseq.data.dataset import PyDataset, is_dataset, is_stream, parts
 
 __all__ = [
     "Batches",
+    "PyDataset",
     "as_columns",
     "class_weights",
     "columns",
     "fits",
+    "is_dataset",
+    "is_stream",
+    "parts",
     "same_rows",
     "sample_weights",
     "split",

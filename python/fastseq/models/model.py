@@ -250,6 +250,8 @@ class Model(Layer):
         class_weight: dict[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
     ) -> History:
@@ -257,18 +259,24 @@ class Model(Layer):
 
         Args:
             x: Inputs, (rows, ...); a list or a dict by name for several. Bools and integers are
-                converted batch by batch.
+                converted batch by batch. Or what gives batches (x, y) or (x, y, sample_weight): a
+                ``utils.PyDataset``, a generator or another iterable; ``y``, ``sample_weight`` and
+                ``validation_split`` then stay out.
             y: Targets, likewise; one-hot or integer labels as the loss wants them.
             batch_size: Rows per step; 32 by default. The last batch of an epoch may have fewer.
             epochs: The number of the epoch to end before, counted from 0.
             verbose: 0 prints nothing, 1 (or "auto") a bar, 2 a line per epoch.
             callbacks: Callbacks.
             validation_split: Share of the rows, the last ones before shuffling, to validate on.
-            validation_data: (x, y) or (x, y, sample_weight) to validate on instead.
+            validation_data: (x, y) or (x, y, sample_weight) to validate on instead, or a dataset or
+                generator of such batches.
             shuffle: Whether every epoch takes the rows in a new random order.
             class_weight: Weight of each class's rows in the loss.
             sample_weight: Weight of each row, (rows,), or of each step, (rows, steps).
             initial_epoch: The number of the first epoch.
+            steps_per_epoch: Batches per epoch, each epoch going on where the one before ended; by default
+                all there are.
+            validation_steps: Batches per validation; by default all there are.
             validation_batch_size: Rows per step of validation; ``batch_size`` by default.
             validation_freq: Validate after every so many epochs, or after the epochs listed (from 1).
         Returns:
@@ -294,6 +302,8 @@ class Model(Layer):
             class_weight=class_weight,
             sample_weight=sample_weight,
             initial_epoch=initial_epoch,
+            steps_per_epoch=steps_per_epoch,
+            validation_steps=validation_steps,
             validation_batch_size=validation_batch_size,
             validation_freq=validation_freq,
         )
@@ -305,6 +315,7 @@ class Model(Layer):
         batch_size: int | None = None,
         verbose: Any = "auto",
         sample_weight: Any = None,
+        steps: int | None = None,
         callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
@@ -316,6 +327,7 @@ class Model(Layer):
             batch_size: Rows per step; 32 by default.
             verbose: As for ``fit``.
             sample_weight: As for ``fit``.
+            steps: How many batches; by default all there are.
             callbacks: Callbacks.
             return_dict: Whether to return them by name.
         Returns:
@@ -329,6 +341,7 @@ class Model(Layer):
             batch_size=batch_size,
             verbose=verbose,
             sample_weight=sample_weight,
+            steps=steps,
             callbacks=callbacks,
         )
         return self._results(return_dict)
@@ -346,6 +359,7 @@ class Model(Layer):
         x: Any,
         batch_size: int | None = None,
         verbose: Any = "auto",
+        steps: int | None = None,
         callbacks: Any = None,
     ) -> Any:
         """The outputs for data.
@@ -354,11 +368,14 @@ class Model(Layer):
             x: Inputs, as for ``fit``.
             batch_size: Rows per step; the library chooses by default.
             verbose: As for ``fit``.
+            steps: How many batches; by default all there are.
             callbacks: Callbacks.
         Returns:
             An array (rows, ...), or the structure of them that the model's outputs have.
         """
-        outputs = training.predict(self, x, batch_size=batch_size, verbose=verbose, callbacks=callbacks)
+        outputs = training.predict(
+            self, x, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
+        )
         return unflatten(self._outputs_structure, outputs)
 
     def predict_classes(self, x: Any, batch_size: int | None = None, verbose: Any = 0) -> Array:
@@ -369,7 +386,9 @@ class Model(Layer):
         Raises:
             ValueError: The model has several outputs.
         """
-        outputs = training.predict(self, x, batch_size=batch_size, verbose=verbose, callbacks=None)
+        outputs = training.predict(
+            self, x, batch_size=batch_size, verbose=verbose, steps=None, callbacks=None
+        )
         if len(outputs) != 1:
             raise ValueError(message("predict_classes", "model", "have 1 output", str(len(outputs))))
         (output,) = outputs
