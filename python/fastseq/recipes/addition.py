@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -20,9 +19,22 @@ import fastseq
 from fastseq import layers as keras_layers
 from fastseq.callbacks import Callback, History
 from fastseq.models import Sequential
-from fastseq.recipes.common import cell_class, integer, plot_history, silent, tick
+from fastseq.recipes.common import (
+    cell_class,
+    fitted,
+    integer,
+    load_result,
+    plot_history,
+    positive,
+    restore,
+    save_result,
+    share,
+    silent,
+    texts_of,
+    tick,
+    verbosity,
+)
 from fastseq.text import CharacterTable
-from fastseq.weights import read_weights, write_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,9 +154,8 @@ class AdditionResult:
             TypeError: ``questions`` is neither a string nor a list of strings.
             ValueError: A question is not two numbers of at most the trained digits and a plus.
         """
-        if isinstance(questions, str):
-            return self._answers([questions])[0]
-        return self._answers(list(questions))
+        answers = self._answers(texts_of("AdditionResult.predict", "questions", questions))
+        return answers[0] if isinstance(questions, str) else answers
 
     def _answers(self, questions: list[str]) -> list[str]:
         if not questions:
@@ -157,17 +168,8 @@ class AdditionResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights, the history and the configuration into one safetensors file."""
-        kept = {
-            "configuration": self.configuration,
-            "history": {key: [float(v) for v in values] for key, values in self.history.history.items()},
-            "accuracy": self.accuracy,
-            "exact_match": self.exact_match,
-            "epochs": self.epochs,
-            "seconds": self.seconds,
-            "interrupted": self.interrupted,
-        }
-        weights = {f"{i}": value for i, value in enumerate(self.model.get_weights())}
-        write_weights(path, weights, {"recipe": "addition", **kept})
+        kept = {name: getattr(self, name) for name in _KEPT}
+        save_result(path, "addition", self.model, kept)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> AdditionResult:
@@ -177,17 +179,10 @@ class AdditionResult:
             OSError: The file cannot be read.
             ValueError: It holds no addition model.
         """
-        weights, kept = read_weights(path)
-        if kept.pop("recipe", None) != "addition":
-            raise ValueError(
-                f"AdditionResult.load: path must hold an addition model, got {os.fspath(path)!r}"
-            )
+        weights, kept = load_result("AdditionResult.load", path, "addition")
         c = kept["configuration"]
         model = _model(c["digits"], cell_class("AdditionResult.load", c["cell"]), c["units"], c["layers"])
-        model.set_weights([weights[f"{i}"] for i in range(len(weights))])
-        history = History()
-        history.history, history.epoch = kept.pop("history"), list(range(kept["epochs"]))
-        model.history = history
+        history = restore(model, weights, kept)
         return cls(model=model, history=history, table=CharacterTable(CHARS), **kept)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
@@ -207,6 +202,9 @@ class AdditionResult:
             f"{100 * self.accuracy:.2f} % of characters and {100 * self.exact_match:.2f} % of answers right "
             f"after {self.epochs} epoch{'s' * (self.epochs != 1)}, {self.seconds:.1f} s"
         )
+
+
+_KEPT = ("accuracy", "configuration", "epochs", "exact_match", "interrupted", "seconds")
 
 
 def train_addition(
@@ -260,7 +258,7 @@ def train_addition(
     units = integer(name, "units", units, 1)
     layers = integer(name, "layers", layers, 1)
     epochs = integer(name, "epochs", epochs, 0)
-    verbose = integer(name, "verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0, 2)
+    verbose = verbosity(name, verbose)
     samples = integer(name, "samples", samples, 0)
     recurrent = cell_class(name, cell)
     few = digits <= 2
@@ -269,10 +267,8 @@ def train_addition(
     if learning_rate is None:
         learning_rate = FEW_LEARNING_RATE[cell] if few else LEARNING_RATE
     batch_size = integer(name, "batch_size", batch_size, 1)
-    if target_accuracy is not None and not 0 < target_accuracy <= 1:
-        raise ValueError(f"{name}: target_accuracy must be above 0 and at most 1, got {target_accuracy}")
-    if not learning_rate > 0:
-        raise ValueError(f"{name}: learning_rate must be above 0, got {learning_rate}")
+    share(name, "target_accuracy", target_accuracy)
+    positive(name, "learning_rate", learning_rate)
     size = _training_size(name, digits, training_size)
 
     say = print if verbose else silent
@@ -294,23 +290,17 @@ def train_addition(
         model.summary()
 
     after_epoch = _AfterEpoch(data, invert, samples if verbose else 0, target_accuracy, seed)
-    interrupted = False
-    started = time.perf_counter()
-    try:
-        model.fit(
-            data.x_train,
-            data.y_train,
-            batch_size=batch_size,
-            epochs=epochs,
-            validation_data=(data.x_val, data.y_val),
-            callbacks=[after_epoch],
-            verbose=verbose,
-        )
-    except KeyboardInterrupt:
-        interrupted = True
-        say("\nInterrupted: keeping what was learnt.")
-    seconds = time.perf_counter() - started
-    history = model.history or History()
+    history, seconds, interrupted = fitted(
+        model,
+        say,
+        data.x_train,
+        data.y_train,
+        batch_size=batch_size,
+        epochs=epochs,
+        validation_data=(data.x_val, data.y_val),
+        callbacks=[after_epoch],
+        verbose=verbose,
+    )
 
     accuracy, exact = _score(model, data)
     result = AdditionResult(
@@ -456,10 +446,6 @@ class _AfterEpoch(Callback):
 
 def _question(name: str, question: str, digits: int) -> str:
     """The question as the model was trained on it: no spaces, no leading zeros."""
-    if not isinstance(question, str):
-        raise TypeError(
-            f"{name}: questions must be a string or a list of strings, got {type(question).__name__} in it"
-        )
     match = re.fullmatch(r"\s*([0-9]+)\s*\+\s*([0-9]+)\s*", question)
     if not match or max(len(n.lstrip("0")) for n in match.groups()) > digits:
         raise ValueError(

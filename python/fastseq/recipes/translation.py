@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -19,10 +18,23 @@ import fastseq
 from fastseq import layers, metrics
 from fastseq.callbacks import Callback, History
 from fastseq.models import Model
-from fastseq.recipes.common import cell_class, integer, plot_history, silent, tick
+from fastseq.recipes.common import (
+    cell_class,
+    fitted,
+    integer,
+    load_result,
+    plot_history,
+    positive,
+    restore,
+    save_result,
+    share,
+    silent,
+    texts_of,
+    tick,
+    verbosity,
+)
 from fastseq.recipes.dates import date_pairs
 from fastseq.text import CharacterTable
-from fastseq.weights import read_weights, write_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -196,7 +208,7 @@ class TranslationResult:
         """
         name = "TranslationResult.translate"
         width = integer(name, "beam_width", beam_width, 1)
-        listed = [texts] if isinstance(texts, str) else list(texts)
+        listed = texts_of(name, "texts", texts)
         for text in listed:
             self._check(name, text)
         c = self.configuration
@@ -212,10 +224,7 @@ class TranslationResult:
         """A source it was not trained on."""
         return str(self.configuration["example"])
 
-    def _check(self, name: str, text: Any) -> None:
-        if not isinstance(text, str):
-            kind = type(text).__name__
-            raise TypeError(f"{name}: texts must be a string or a list of strings, got {kind} in it")
+    def _check(self, name: str, text: str) -> None:
         for character in text:
             if character not in self.source.char_indices:
                 rule = f"hold only {''.join(self.source.chars)!r}"
@@ -227,15 +236,9 @@ class TranslationResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights, the history and the configuration into one safetensors file."""
-        kept = {
-            "configuration": self.configuration,
-            "source": "".join(self.source.chars),
-            "target": "".join(self.target.chars),
-            "history": {key: [float(v) for v in values] for key, values in self.history.history.items()},
-            **{name: getattr(self, name) for name in _FIGURES},
-        }
-        weights = {f"{i}": value for i, value in enumerate(self.model.get_weights())}
-        write_weights(path, weights, {"recipe": "translation", **kept})
+        kept = {name: getattr(self, name) for name in _KEPT}
+        tables = {"source": "".join(self.source.chars), "target": "".join(self.target.chars)}
+        save_result(path, "translation", self.model, {**kept, **tables})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> TranslationResult:
@@ -246,16 +249,11 @@ class TranslationResult:
             ValueError: It holds no translation model.
         """
         name = "TranslationResult.load"
-        weights, kept = read_weights(path)
-        if kept.pop("recipe", None) != "translation":
-            raise ValueError(f"{name}: path must hold a translation model, got {os.fspath(path)!r}")
+        weights, kept = load_result(name, path, "translation")
         c = kept["configuration"]
         source, target = CharacterTable(kept.pop("source")), CharacterTable(kept.pop("target"))
         network = _Network(cell_class(name, c["cell"]), c["units"], len(source), len(target), c["ragged"])
-        network.training.set_weights([weights[f"{i}"] for i in range(len(weights))])
-        history = History()
-        history.history, history.epoch = kept.pop("history"), list(range(kept["epochs"]))
-        network.training.history = history
+        history = restore(network.training, weights, kept)
         return cls(network.training, history, source, target, _network=network, **kept)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
@@ -279,8 +277,9 @@ class TranslationResult:
         )
 
 
-_FIGURES = (
-    "loss_per_character", "character_error_rate", "exact_match", "epochs", "seconds", "interrupted",
+_KEPT = (
+    "character_error_rate", "configuration", "epochs", "exact_match", "interrupted", "loss_per_character",
+    "seconds",
 )  # fmt: skip
 
 
@@ -337,16 +336,13 @@ def train_translation(
     units = integer(name, "units", units, 1)
     batch_size = integer(name, "batch_size", batch_size, 1)
     epochs = integer(name, "epochs", epochs, 0)
-    verbose = integer(name, "verbose", int(verbose) if isinstance(verbose, bool) else verbose, 0, 2)
+    verbose = verbosity(name, verbose)
     samples = integer(name, "samples", samples, 0)
     recurrent = cell_class(name, cell)
-    if not learning_rate > 0:
-        raise ValueError(f"{name}: learning_rate must be above 0, got {learning_rate}")
+    positive(name, "learning_rate", learning_rate)
     if target_exact_match is None and path is None:
         target_exact_match = 0.99
-    if target_exact_match is not None and not 0 < target_exact_match <= 1:
-        rule = "above 0 and at most 1"
-        raise ValueError(f"{name}: target_exact_match must be {rule}, got {target_exact_match}")
+    share(name, "target_exact_match", target_exact_match)
     size = EXAMPLE_SIZE if training_size is None else integer(name, "training_size", training_size, 10)
     pairs = date_pairs(size, seed) if path is None else read_pairs(path, size)
     if len(pairs) < 10:
@@ -391,22 +387,17 @@ def train_translation(
         _network=network,
     )  # fmt: skip
     after_epoch = _AfterEpoch(result, pairs[held:], samples if verbose else 0, target_exact_match, seed)
-    started = time.perf_counter()
-    try:
-        model.fit(
-            [data.encoder[:held], data.decoder[:held]],
-            data.target[:held],
-            batch_size=batch_size,
-            epochs=epochs,
-            validation_data=([data.encoder[held:], data.decoder[held:]], data.target[held:]),
-            callbacks=[after_epoch],
-            verbose=verbose,
-        )
-    except KeyboardInterrupt:
-        result.interrupted = True
-        say("\nInterrupted: keeping what was learnt.")
-    result.seconds = time.perf_counter() - started
-    result.history = model.history or History()
+    result.history, result.seconds, result.interrupted = fitted(
+        model,
+        say,
+        [data.encoder[:held], data.decoder[:held]],
+        data.target[:held],
+        batch_size=batch_size,
+        epochs=epochs,
+        validation_data=([data.encoder[held:], data.decoder[held:]], data.target[held:]),
+        callbacks=[after_epoch],
+        verbose=verbose,
+    )
     result.epochs = len(result.history.epoch)
     _score(result, pairs[held:], [part[held:] for part in data])
     say(result)
