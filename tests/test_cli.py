@@ -123,11 +123,14 @@ def test_translation_options_reach_the_recipe(tmp_path, capsys):
     pairs.write_text("".join(f"{n} cats\t{n} chats\n" for n in range(30)))
     options = "--cell gru --units 4 --padded --training-size 20 --batch-size 16 --learning-rate 0.01"
     options += " --epochs 1 --target-exact-match 0.5 --seed 7 --beam-width 2 --quiet"
+    options += " --attention --embedding 3"
     assert cli.main(["translation", "--path", str(pairs), *options.split(), "--save", path]) == 0
     assert TranslationResult.load(path).configuration == {
         "path": str(pairs),
         "cell": "gru",
         "units": 4,
+        "attention": True,
+        "embedding": 3,
         "ragged": False,
         "training_size": 20,
         "batch_size": 16,

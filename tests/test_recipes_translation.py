@@ -15,6 +15,7 @@ import pytest
 import fastseq
 from fastseq.recipes import dates, translation
 from fastseq.recipes.translation import TranslationResult, read_pairs, train_translation
+from fastseq.recipes.translator import Translator, texts_of_pairs
 
 # small enough to train in a blink
 SMALL = {"units": 12, "training_size": 60, "epochs": 1, "batch_size": 16, "verbose": 0}
@@ -77,7 +78,7 @@ def test_pairs_of_a_file(tmp_path):
 def test_targets_are_the_decoders_inputs_one_character_later():
     pairs = [("ab", "xyz"), ("a", "z")]
     source, target = fastseq.text.CharacterTable("ab"), fastseq.text.CharacterTable("xyz\t\n")
-    data = translation._encoded(pairs, source, target, False)
+    data = texts_of_pairs(pairs, source, target, False)
     assert data.encoder.shape == (2, 2, 2)
     assert data.decoder.shape == data.target.shape == (2, 5, 5)
 
@@ -86,7 +87,7 @@ def test_targets_are_the_decoders_inputs_one_character_later():
 
     assert spelled(data.decoder) == ["\txyz\n", "\tz\n__"]
     assert spelled(data.target) == ["xyz\n_", "z\n___"]
-    ragged = translation._encoded(pairs, source, target, True)
+    ragged = texts_of_pairs(pairs, source, target, True)
     assert spelled(ragged.decoder) == ["\txyz_", "\tz___"]
     assert np.array_equal(ragged.target, data.target)
 
@@ -94,34 +95,62 @@ def test_targets_are_the_decoders_inputs_one_character_later():
 # --- the model ------------------------------------------------------------------------------------
 
 
-def keras_model(source, target, units, cell):
-    """The Keras example's."""
+def tables(source, target):
+    return fastseq.text.CharacterTable(source), fastseq.text.CharacterTable(target + "\t\n")
+
+
+def keras_model(source, target, units, cell, ragged, attention, embedding):
+    """The Keras example's, and what else the recipe offers, as one would write it in Keras."""
     layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
-    encoder_inputs = keras.Input((None, source))
-    _, *states = layer(units, return_state=True)(encoder_inputs)
-    decoder_inputs = keras.Input((None, target))
+    inputs, read = [], []
+    for size in (source, target):
+        inputs.append(keras.Input((None,) if embedding else (None, size)))
+        if embedding:
+            read.append(keras.layers.Embedding(size + 1, embedding, mask_zero=ragged)(inputs[-1]))
+        else:
+            read.append(keras.layers.Masking()(inputs[-1]) if ragged else inputs[-1])
+    sequence, *states = layer(units, return_state=True, return_sequences=attention)(read[0])
     decoder = layer(units, return_sequences=True, return_state=True)
-    outputs, *_ = decoder(decoder_inputs, initial_state=states if cell == "lstm" else states[0])
+    outputs, *_ = decoder(read[1], initial_state=states if cell == "lstm" else states[0])
+    if attention:
+        context = keras.layers.Attention()([outputs, sequence])
+        outputs = keras.layers.Dense(units, "tanh")(keras.layers.Concatenate()([outputs, context]))
     outputs = keras.layers.Dense(target, activation="softmax")(outputs)
     # Hides the softmax from the loss, which would take its logits: TensorFlow's gradient from logits is wrong
     # (p instead of 0) where a target is all zeros.
     outputs = keras.layers.Rescaling(1.0)(outputs)
-    model = keras.Model([encoder_inputs, decoder_inputs], outputs)
-    model.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    model = keras.Model(inputs, outputs)
     return model
 
 
-@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
-def test_padded_it_trains_as_the_keras_example(cell):
-    network = translation._Network(fastseq.recipes.common.CELLS[cell], 7, 6, 5, False)
-    ours, theirs = network.training, keras_model(6, 5, 7, cell)
+def random_pairs(count, rng):
+    return [("".join(rng.choice(list("abcdef"), rng.integers(1, 9))),
+             "".join(rng.choice(list("xyz"), rng.integers(1, 6)))) for _ in range(count)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cell", "ragged", "attention", "embedding"),
+    [
+        ("lstm", False, False, 0),  # the Keras example
+        ("gru", False, False, 0),
+        ("simple_rnn", False, False, 0),
+        ("lstm", True, False, 0),
+        ("lstm", True, True, 0),
+        ("gru", True, True, 3),
+        ("lstm", False, True, 3),
+        ("lstm", True, False, 3),
+    ],
+)
+def test_it_trains_as_in_keras(cell, ragged, attention, embedding):
+    source, target = tables("abcdef", "xyz")
+    network = Translator(fastseq.recipes.common.CELLS[cell], 7, source, target, ragged, attention, embedding)
+    ours, theirs = network.training, keras_model(6, 5, 7, cell, ragged, attention, embedding)
     theirs.set_weights(ours.get_weights())
-    ours.compile("rmsprop", "categorical_crossentropy", metrics=["accuracy"])
-    rng = np.random.default_rng(0)
-    pairs = [("".join(rng.choice(list("abcdef"), rng.integers(1, 9))),
-              "".join(rng.choice(list("xyz"), rng.integers(1, 6)))) for _ in range(20)]  # fmt: skip
-    source, target = fastseq.text.CharacterTable("abcdef"), fastseq.text.CharacterTable("xyz\t\n")
-    data = translation._encoded(pairs, source, target, False)
+    # Keras's own RMSprop squares the parts of an embedding's gradient before it adds them up
+    optimizer = "sgd" if embedding else "rmsprop"
+    ours.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
+    theirs.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    data = texts_of_pairs(random_pairs(20, np.random.default_rng(0)), source, target, ragged, embedding)
     encoder, decoder, later = (part.astype(np.float32) for part in data)
     for _ in range(3):
         got = ours.train_on_batch([encoder, decoder], later)
@@ -132,20 +161,22 @@ def test_padded_it_trains_as_the_keras_example(cell):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
 
 
-def test_ragged_it_is_the_same_however_long_the_padding():
-    network = translation._Network(fastseq.layers.LSTM, 9, 6, 5, True)
+@pytest.mark.parametrize("attention", [False, True])
+@pytest.mark.parametrize("embedding", [0, 3])
+def test_ragged_it_is_the_same_however_long_the_padding(attention, embedding):
+    source, target = tables("abcdef", "xyz")
+    network = Translator(fastseq.layers.LSTM, 9, source, target, True, attention, embedding)
     rng = np.random.default_rng(1)
     pairs = [("".join(rng.choice(list("abcdef"), n)), "".join(rng.choice(list("xyz"), n // 2 + 1)))
              for n in range(1, 9)]  # fmt: skip
-    source, target = fastseq.text.CharacterTable("abcdef"), fastseq.text.CharacterTable("xyz\t\n")
-    encoder, decoder, later = translation._encoded(pairs, source, target, True)
+    encoder, decoder, later = texts_of_pairs(pairs, source, target, True, embedding)
     network.training.compile("rmsprop", "categorical_crossentropy")
     together = network.training.evaluate([encoder, decoder], later, batch_size=8, verbose=0)
     apart = []
     for k in range(8):
-        e, d, t = translation._encoded(pairs[k : k + 1], source, target, True)
+        e, d, t = texts_of_pairs(pairs[k : k + 1], source, target, True, embedding)
         value = network.training.evaluate([e, d], t, verbose=0)
-        assert d.any(axis=-1).sum() == t.sum() == len(pairs[k][1]) + 1
+        assert np.count_nonzero(d) == t.sum() == len(pairs[k][1]) + 1
         apart += [value] * (len(pairs[k][1]) + 1)
     assert together == pytest.approx(np.mean(apart), rel=1e-5)
 
@@ -153,41 +184,55 @@ def test_ragged_it_is_the_same_however_long_the_padding():
 # --- search ---------------------------------------------------------------------------------------
 
 
-def score(network, encoded, target, text, ended):
-    """The log-probability of a target, as the training model gives it."""
-    spelled = "\t" + text
-    probabilities = network.training.predict([encoded, target.encode([spelled], len(spelled))], verbose=0)[0]
+def next_characters(network, encoded, spelled, embedding):
+    """The probabilities of what follows each beginning of a target, as the training model gives them."""
+    table = network.target
+    rows = table.indices([spelled], len(spelled)) + 1 if embedding else table.encode([spelled], len(spelled))
+    return network.training.predict([encoded, rows], verbose=0)[0]
+
+
+def score(network, encoded, text, ended, embedding):
+    """The log-probability of a target."""
+    probabilities = next_characters(network, encoded, "\t" + text, embedding)
     wanted = text + ("\n" if ended else "")
-    return sum(np.log(probabilities[t, target.char_indices[c]]) for t, c in enumerate(wanted))
+    return sum(np.log(probabilities[t, network.target.char_indices[c]]) for t, c in enumerate(wanted))
 
 
-@pytest.mark.parametrize("ragged", [False, True])
-@pytest.mark.parametrize("cell", ["lstm", "gru", "simple_rnn"])
-def test_search_beside_exhaustion(cell, ragged):
+@pytest.mark.parametrize(
+    ("cell", "ragged", "attention", "embedding"),
+    [
+        ("lstm", False, False, 0),
+        ("gru", True, False, 0),
+        ("simple_rnn", True, False, 0),
+        ("lstm", True, True, 0),
+        ("gru", False, True, 0),
+        ("lstm", True, False, 2),
+        ("simple_rnn", True, True, 2),
+        ("lstm", False, True, 2),
+    ],
+)
+def test_search_beside_exhaustion(cell, ragged, attention, embedding):
     fastseq.set_seed(3)
-    network = translation._Network(fastseq.recipes.common.CELLS[cell], 5, 3, 4, ragged)
+    source, target = tables("abc", "xy")
+    network = Translator(fastseq.recipes.common.CELLS[cell], 5, source, target, ragged, attention, embedding)
     weights = network.training.get_weights()
     network.training.set_weights([3 * w for w in weights])  # surer of itself, so that choices matter
-    source, target = fastseq.text.CharacterTable("abc"), fastseq.text.CharacterTable("xy\t\n")
     texts = ["a", "bca", "cc", "abcab"]
-    encoded = source.encode(texts, 5)
+    encoded = network.read(texts, 5)
     longest = 3
     every = [("".join(p), True) for n in range(longest) for p in itertools.product("xy\t", repeat=n)]
     every += [("".join(p), False) for p in itertools.product("xy\t", repeat=longest)]
-    wide = network.search(encoded, target, 40, longest)
-    greedy = network.search(encoded, target, 1, longest)
+    wide = network.search(encoded, 40, longest)
+    greedy = network.search(encoded, 1, longest)
     for k in range(len(texts)):
         one = encoded[k : k + 1]
-        scores = {text: score(network, one, target, text, ended) for text, ended in every}
+        scores = {text: score(network, one, text, ended, embedding) for text, ended in every}
         assert wide[k] == max(scores, key=scores.get)
         spelled = "\t"
-        while len(spelled) <= longest:
-            rows = target.encode([spelled], len(spelled))
-            spelled += target.chars[network.training.predict([one, rows], verbose=0)[0, -1].argmax()]
-            if spelled[-1] == "\n":
-                break
+        while len(spelled) <= longest and spelled[-1] != "\n":
+            spelled += target.chars[next_characters(network, one, spelled, embedding)[-1].argmax()]
         assert greedy[k] == spelled[1:].rstrip("\n")
-    assert network.search(encoded[:0], target, 3, longest) == []
+    assert network.search(encoded[:0], 3, longest) == []
 
 
 # --- the program ----------------------------------------------------------------------------------
@@ -218,6 +263,27 @@ def test_loss_per_character_of_padded_targets():
     characters = sum(len(text) + 1 for _, text in held)
     expected = result.history.history["val_loss"][-1] * len(held) * steps / characters
     assert result.loss_per_character == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "options", [{"attention": True}, {"embedding": 4}, {"attention": True, "cell": "gru"}]
+)
+def test_options_are_kept_in_files(options, tmp_path):
+    result = train_translation(**SMALL, **options)
+    assert ("with attention" in str(result)) == ("attention" in options)
+    result.save(tmp_path / "translator")
+    loaded = TranslationResult.load(tmp_path / "translator")
+    assert loaded.configuration == result.configuration
+    texts = [text for text, _ in dates.date_pairs(8, seed=0)]
+    assert loaded.translate(texts) == result.translate(texts)
+
+
+def test_loss_per_character_of_several_batches(monkeypatch):
+    """It does not depend on how the pairs are scored."""
+    result = train_translation(**{**SMALL, "training_size": 200})
+    monkeypatch.setattr(translation, "SCORED", 7)
+    again = train_translation(**{**SMALL, "training_size": 200})
+    assert again.loss_per_character == pytest.approx(result.loss_per_character, rel=1e-5)
 
 
 def test_same_seed_same_bits():
@@ -296,6 +362,7 @@ def test_ctrl_c_keeps_what_was_learnt(ctrl_c, capsys):
 @pytest.mark.parametrize(
     ("arguments", "kind", "text"),
     [
+        ({"embedding": -1}, ValueError, "embedding must be at least 0, got -1"),
         ({"units": 0}, ValueError, "units must be at least 1, got 0"),
         ({"cell": "rnn"}, ValueError, "cell must be one of gru, lstm, simple_rnn, got 'rnn'"),
         ({"training_size": 9}, ValueError, "training_size must be at least 10, got 9"),

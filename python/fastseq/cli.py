@@ -107,6 +107,8 @@ def _add_translation(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--path", metavar="FILE", help="pairs of texts, one a line, split by a tab (dates)")
     add("--cell", choices=("lstm", "gru", "simple_rnn"), default="lstm", help="the layer (%(default)s)")
     add("--units", type=int, default=256, help="units of encoder and decoder (%(default)s)")
+    add("--attention", action="store_true", help="let the decoder attend to all of the source")
+    add("--embedding", type=int, default=0, help="features of a character; 0 for one-hot (%(default)s)")
     add("--padded", action="store_true", help="read and count padding too, as the Keras example does")
     add("--training-size", type=int, help="pairs, a fifth of them for validation (10,000 or all)")
     add("--batch-size", type=int, default=64, help="pairs per step (%(default)s)")
@@ -127,6 +129,7 @@ def _translation(arguments: argparse.Namespace) -> int:
             path=arguments.path,
             units=arguments.units,
             cell=arguments.cell,
+            attention=arguments.attention,
             ragged=not arguments.padded,
             training_size=arguments.training_size,
             batch_size=arguments.batch_size,
@@ -134,6 +137,7 @@ def _translation(arguments: argparse.Namespace) -> int:
             target_exact_match=arguments.target_exact_match,
             seed=arguments.seed,
             verbose=0 if arguments.quiet else 1,
+            embedding=arguments.embedding,
             learning_rate=arguments.learning_rate,
         )
 

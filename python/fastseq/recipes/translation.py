@@ -10,12 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import Any, overload
 
 import numpy as np
 
 import fastseq
-from fastseq import layers, metrics
+from fastseq import metrics
 from fastseq.callbacks import Callback, History
 from fastseq.models import Model
 from fastseq.recipes.common import (
@@ -34,14 +34,12 @@ from fastseq.recipes.common import (
     verbosity,
 )
 from fastseq.recipes.dates import date_pairs
+from fastseq.recipes.translator import END, START, Texts, Translator, texts_of_pairs
 from fastseq.text import CharacterTable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 __all__ = ["TranslationResult", "read_pairs", "train_translation"]
 
-START, END = "\t", "\n"  # of a target, as in the example
+SCORED = 256  # pairs scored at once
 EXAMPLE_SIZE = 10_000  # pairs the example reads
 
 
@@ -73,91 +71,6 @@ def read_pairs(path: str | os.PathLike[str], most: int | None = None) -> list[tu
     return pairs
 
 
-class _Data(NamedTuple):
-    """One-hot texts, 0 after their ends. Targets are one character later than the decoder's inputs."""
-
-    encoder: NDArray[np.bool_]
-    decoder: NDArray[np.bool_]
-    target: NDArray[np.bool_]
-
-
-def _encoded(
-    pairs: Sequence[tuple[str, str]], source: CharacterTable, target: CharacterTable, ragged: bool
-) -> _Data:
-    """The pairs as arrays; where ``ragged``, the end of a target is not fed: nothing is wanted after it."""
-    spelled = [START + text + END for _, text in pairs]
-    encoder = source.encode([text for text, _ in pairs], max(len(a) for a, _ in pairs))
-    decoder = target.encode(spelled, max(map(len, spelled)))
-    later = np.zeros_like(decoder)
-    later[:, :-1] = decoder[:, 1:]
-    if ragged:
-        decoder[:, :, target.char_indices[END]] = False
-    return _Data(encoder, decoder, later)
-
-
-class _Network:
-    """The training model, and the two that translate, of the same layers.
-
-    Args:
-        cell: The class of the recurrent layers.
-        units: Of each.
-        source: Number of source characters.
-        target: Number of target characters.
-        ragged: Whether steps without a character do not count.
-    """
-
-    def __init__(self, cell: Any, units: int, source: int, target: int, ragged: bool) -> None:
-        encoder_input, decoder_input = layers.Input((None, source)), layers.Input((None, target))
-        encoder = cell(units, return_state=True)
-        decoder = cell(units, return_sequences=True, return_state=True)
-        dense = layers.Dense(target, activation="softmax")
-        read = [layers.Masking(0.0)(x) if ragged else x for x in (encoder_input, decoder_input)]
-        _, *states = encoder(read[0])
-        sequence, *_ = decoder(read[1], initial_state=states)
-        self.training = Model([encoder_input, decoder_input], dense(sequence))
-        self.encoder = Model(encoder_input, states)
-        one = layers.Input((1, target))
-        before = [layers.Input((units,)) for _ in states]
-        output, *after = decoder(one, initial_state=before)
-        self.step = Model([one, *before], [dense(output), *after])
-
-    def search(
-        self, encoded: NDArray[np.bool_], table: CharacterTable, beam_width: int, longest: int
-    ) -> list[str]:
-        """The most probable target of each source that a beam search finds; width 1 is the greedy one.
-
-        All sources and all beams take each step together.
-        """
-        batch, classes = len(encoded), len(table)
-        rows = np.arange(batch)[:, None]
-        states = [
-            np.repeat(state, beam_width, axis=0) for state in self.encoder.predict(encoded, verbose=0)
-        ] if batch else []  # fmt: skip
-        end = table.char_indices[END]
-        scores = np.full((batch, beam_width), -np.inf)
-        scores[:, 0] = 0
-        spelled = np.full((batch, beam_width, 1), table.char_indices[START])
-        ended = np.zeros((batch, beam_width), bool)
-        one_hot = np.eye(classes, dtype=np.float32)
-        while batch and spelled.shape[2] <= longest and not ended.all():
-            last = one_hot[spelled[:, :, -1].reshape(-1, 1)]
-            probabilities, *states = self.step.predict_on_batch([last, *states])
-            with np.errstate(divide="ignore"):
-                gains = np.log(probabilities.reshape(batch, beam_width, classes).astype(np.float64))
-            gains[ended] = -np.inf  # what has ended stays as it is
-            gains[ended, end] = 0
-            totals = (scores[:, :, None] + gains).reshape(batch, -1)
-            best = np.argsort(-totals, axis=1, kind="stable")[:, :beam_width]
-            parents, chosen = np.divmod(best, classes)
-            scores = np.take_along_axis(totals, best, axis=1)
-            spelled = np.concatenate([spelled[rows, parents], chosen[:, :, None]], axis=2)
-            ended = ended[rows, parents] | (chosen == end)
-            kept = (rows * beam_width + parents).reshape(-1)
-            states = [state[kept] for state in states]
-        texts = table.decode(spelled[:, 0, 1:], calc_argmax=False) if batch else []
-        return [text.split(END, 1)[0] for text in texts]
-
-
 @dataclass
 class TranslationResult:
     """What ``train_translation`` learnt.
@@ -187,7 +100,7 @@ class TranslationResult:
     seconds: float
     interrupted: bool = False
     configuration: dict[str, Any] = field(default_factory=dict)
-    _network: Any = None
+    _translator: Any = None
 
     @overload
     def translate(self, texts: str, beam_width: int = 1) -> str: ...  # type: ignore[overload-overlap]
@@ -215,8 +128,8 @@ class TranslationResult:
         longest = c["longest_source"]
         if c["ragged"]:
             longest = max(map(len, listed), default=0)
-        encoded = self.source.encode(listed, max(longest, 1))
-        found = self._network.search(encoded, self.target, width, c["longest_target"])
+        encoded = self._translator.read(listed, max(longest, 1))
+        found = self._translator.search(encoded, width, c["longest_target"])
         return found[0] if isinstance(texts, str) else list(found)
 
     @property
@@ -252,9 +165,17 @@ class TranslationResult:
         weights, kept = load_result(name, path, "translation")
         c = kept["configuration"]
         source, target = CharacterTable(kept.pop("source")), CharacterTable(kept.pop("target"))
-        network = _Network(cell_class(name, c["cell"]), c["units"], len(source), len(target), c["ragged"])
-        history = restore(network.training, weights, kept)
-        return cls(network.training, history, source, target, _network=network, **kept)
+        translator = Translator(
+            cell_class(name, c["cell"]),
+            c["units"],
+            source,
+            target,
+            c["ragged"],
+            c["attention"],
+            c["embedding"],
+        )
+        history = restore(translator.training, weights, kept)
+        return cls(translator.training, history, source, target, _translator=translator, **kept)
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws loss and accuracy over the epochs into an image file.
@@ -269,7 +190,7 @@ class TranslationResult:
     def __str__(self) -> str:
         c = self.configuration
         return (
-            f"{c['path'] or 'dates'}, {c['cell']} {c['units']}: "
+            f"{c['path'] or 'dates'}, {c['cell']} {c['units']}{' with attention' * c['attention']}: "
             f"loss {self.loss_per_character:.3f} a character, "
             f"{100 * self.character_error_rate:.2f} % of characters wrong and "
             f"{100 * self.exact_match:.2f} % of translations right after {self.epochs} "
@@ -287,6 +208,7 @@ def train_translation(
     path: str | os.PathLike[str] | None = None,
     units: int = 256,
     cell: str = "lstm",
+    attention: bool = False,
     ragged: bool = True,
     training_size: int | None = None,
     batch_size: int = 64,
@@ -295,6 +217,7 @@ def train_translation(
     seed: int | None = 0,
     verbose: int = 1,
     *,
+    embedding: int = 0,
     learning_rate: float = 0.001,
     samples: int = 5,
 ) -> TranslationResult:
@@ -308,6 +231,8 @@ def train_translation(
             written as in ISO 8601.
         units: Of the encoder and of the decoder.
         cell: "gru", "lstm" or "simple_rnn".
+        attention: Whether the decoder attends to all outputs of the encoder instead of its last states
+            alone, from which it still starts.
         ragged: Steps after a text's end are not computed, and count in no loss. False is the Keras
             example to the letter: padded sources are read to their end, and padded targets add nothing
             to the loss but count in its mean.
@@ -319,6 +244,7 @@ def train_translation(
             0.99 for dates, and for using every epoch with a file.
         seed: Of dates, initial weights and shuffling; None for a new one each time.
         verbose: 0 prints nothing, 1 a progress bar for each epoch, 2 one line for each epoch.
+        embedding: How many features a character is embedded in; 0 for one-hot characters.
         learning_rate: Of RMSprop.
         samples: How many translations to show after each epoch.
 
@@ -339,6 +265,8 @@ def train_translation(
     verbose = verbosity(name, verbose)
     samples = integer(name, "samples", samples, 0)
     recurrent = cell_class(name, cell)
+    embedding = integer(name, "embedding", embedding, 0)
+    attention, ragged = bool(attention), bool(ragged)
     positive(name, "learning_rate", learning_rate)
     if target_exact_match is None and path is None:
         target_exact_match = 0.99
@@ -351,14 +279,14 @@ def train_translation(
     say = print if verbose else silent
     source = CharacterTable({c for text, _ in pairs for c in text} or " ")
     target = CharacterTable({c for _, text in pairs for c in text} | {START, END})
-    data = _encoded(pairs, source, target, bool(ragged))
+    data = texts_of_pairs(pairs, source, target, ragged, embedding)
     say(f"Pairs: {len(pairs)}, such as {pairs[-1][0]!r} -> {pairs[-1][1]!r}")
     say(f"Sources: {data.encoder.shape[1]} characters at most, of {len(source)}")
     say(f"Targets: {data.decoder.shape[1] - 1} characters at most, of {len(target)}, both ends among them")
     if seed is not None:
         fastseq.set_seed(seed)
-    network = _Network(recurrent, units, len(source), len(target), bool(ragged))
-    model = network.training
+    translator = Translator(recurrent, units, source, target, ragged, attention, embedding)
+    model = translator.training
     model.compile(
         optimizer=fastseq.optimizers.RMSprop(learning_rate),
         loss="categorical_crossentropy",
@@ -373,7 +301,9 @@ def train_translation(
             "path": None if path is None else os.fspath(path),
             "units": units,
             "cell": cell,
-            "ragged": bool(ragged),
+            "attention": attention,
+            "embedding": embedding,
+            "ragged": ragged,
             "training_size": len(pairs),
             "batch_size": batch_size,
             "epochs": epochs,
@@ -384,7 +314,7 @@ def train_translation(
             "longest_target": data.decoder.shape[1],
             "example": pairs[-1][0],
         },
-        _network=network,
+        _translator=translator,
     )  # fmt: skip
     after_epoch = _AfterEpoch(result, pairs[held:], samples if verbose else 0, target_exact_match, seed)
     result.history, result.seconds, result.interrupted = fitted(
@@ -399,22 +329,28 @@ def train_translation(
         verbose=verbose,
     )
     result.epochs = len(result.history.epoch)
-    _score(result, pairs[held:], [part[held:] for part in data])
+    _score(result, pairs[held:], Texts(*(part[held:] for part in data)))
     say(result)
     return result
 
 
-def _score(result: TranslationResult, pairs: Sequence[tuple[str, str]], data: Sequence[Any]) -> None:
+def _score(result: TranslationResult, pairs: Sequence[tuple[str, str]], held: Texts) -> None:
     """Fills in how good the model is on the validation pairs."""
-    encoder, decoder, target = data
-    loss, _ = result.model.evaluate([encoder, decoder], target, batch_size=256, verbose=0)
-    if not result.configuration["ragged"]:  # its mean is over padding too
-        loss *= target.shape[0] * target.shape[1] / target.sum()
-    result.loss_per_character = float(loss)
+    result.loss_per_character = _loss_per_character(result.model, held, result.configuration["ragged"])
     wanted = [text for _, text in pairs]
     found = result.translate([text for text, _ in pairs])
     result.character_error_rate = float(metrics.character_error_rate(wanted, found))
     result.exact_match = float(metrics.exact_match(wanted, found))
+
+
+def _loss_per_character(model: Model, texts: Texts, ragged: bool) -> float:
+    """The mean over all characters that are there: batches with more of them count for more."""
+    loss = 0.0
+    for begin in range(0, len(texts.target), SCORED):
+        encoder, decoder, target = (part[begin : begin + SCORED] for part in texts)
+        steps = target.sum() if ragged else target.shape[0] * target.shape[1]  # those of the batch's mean
+        loss += steps * model.test_on_batch([encoder, decoder], target)[0]
+    return float(loss / texts.target.sum())
 
 
 class _AfterEpoch(Callback):
