@@ -5,17 +5,18 @@
 
 namespace fastseq {
 
-enum class UpdateRule : int { sgd, momentum, adam, rmsprop };
+enum class UpdateRule : int { sgd, momentum, adam, amsgrad, nadam, adamax, adagrad, lion, rmsprop };
 
 // What one step does to one variable. Gradients are scaled, then limited, then used, then cleared if asked.
 template <class T>
 struct UpdateCall {
   UpdateRule rule;
-  // Slots as the rule needs: momentum; first and second moment; or, of RMSprop, the mean of squares and,
-  // where wanted, momentum and the mean of gradients.
+  // Slots as the rule needs: momentum; first and second moment and amsgrad's largest second; Adagrad's sum of
+  // squares; or, of RMSprop, the mean of squares and, where wanted, momentum and the mean of gradients.
   T *value, *gradient, *slot_1, *slot_2, *slot_3;
-  T rate;  // Adam: with the corrections for the first steps in it
-  T momentum, one_minus_beta_1, one_minus_beta_2, epsilon;  // RMSprop: 1 - rho for both
+  T rate;  // Adam and Adamax: with the corrections for the first steps in it
+  T momentum, beta_1, beta_2, one_minus_beta_1, one_minus_beta_2, epsilon;  // RMSprop: rho for both
+  T of_mean, of_gradient, of_squares;                                       // Nadam's corrections
   bool nesterov;
   T scale, limit;  // 1 and infinity where nothing is clipped
   T decay;         // value loses this share of itself first
@@ -25,6 +26,9 @@ struct UpdateCall {
 template <class T>
 struct OptimizerTable {
   void (*update)(const UpdateCall<T>&, std::ptrdiff_t begin, std::ptrdiff_t end);
+  // average = momentum average + (1 - momentum) value; and value = average, if asked.
+  void (*average)(T* value, T* average, T momentum, T one_minus_momentum, bool overwrite,
+                  std::ptrdiff_t begin, std::ptrdiff_t end);
   T (*square_sum)(const T* x, std::ptrdiff_t begin, std::ptrdiff_t end);
 };
 

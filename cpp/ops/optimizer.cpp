@@ -27,9 +27,14 @@ UpdateCall<T> update_call(const Segment& segment, const StepSettings& s, double 
   call.slot_3 = static_cast<T*>(segment.slot_3);
   call.rate = static_cast<T>(s.rate);
   call.momentum = static_cast<T>(s.momentum);
+  call.beta_1 = static_cast<T>(s.beta_1);
+  call.beta_2 = static_cast<T>(s.beta_2);
   call.one_minus_beta_1 = static_cast<T>(1 - s.beta_1);
   call.one_minus_beta_2 = static_cast<T>(1 - s.beta_2);
   call.epsilon = static_cast<T>(s.epsilon);
+  call.of_mean = static_cast<T>(s.of_mean);
+  call.of_gradient = static_cast<T>(s.of_gradient);
+  call.of_squares = static_cast<T>(s.of_squares);
   call.nesterov = s.nesterov;
   call.scale = static_cast<T>(scale);
   call.limit = s.clipvalue > 0 ? static_cast<T>(s.clipvalue) : std::numeric_limits<T>::infinity();
@@ -58,14 +63,28 @@ double shrink(double squares, double limit) {
   return norm <= limit ? 1 : limit / norm;
 }
 
+struct Work {
+  std::int64_t chunks = 0, elements = 0;
+};
+
+Work work_of(const std::vector<Segment>& segments) {
+  Work work;
+  for (const Segment& segment : segments) {
+    work.chunks += chunks_of(segment);
+    work.elements += segment.count;
+  }
+  return work;
+}
+
 class Step {
  public:
-  Step(const std::vector<Segment>& segments, const StepSettings& settings, double* squares)
-      : segments_(segments), settings_(settings), table_(*kernels().optimizer), squares_(squares) {
-    for (const Segment& segment : segments) chunks_ += chunks_of(segment);
-  }
-
-  std::int64_t chunks() const { return chunks_; }
+  Step(const std::vector<Segment>& segments, const StepSettings& settings, std::int64_t chunks,
+       double* squares)
+      : segments_(segments),
+        settings_(settings),
+        table_(*kernels().optimizer),
+        squares_(squares),
+        chunks_(chunks) {}
 
   void run(const Team& team) const noexcept {
     const Share share = share_of(chunks_, 1, team);
@@ -104,26 +123,41 @@ class Step {
   const StepSettings& settings_;
   const OptimizerKernels& table_;
   double* squares_;  // of each chunk, where a norm is wanted
-  std::int64_t chunks_ = 0;
+  std::int64_t chunks_;
 };
+
+template <class T>
+void average(const Segment& segment, double momentum, bool overwrite, std::int64_t begin, std::int64_t end) {
+  kernels().optimizer->of<T>().average(static_cast<T*>(segment.value), static_cast<T*>(segment.slot_1),
+                                       static_cast<T>(momentum), static_cast<T>(1 - momentum), overwrite,
+                                       begin, end);
+}
 
 }  // namespace
 
 void optimizer_step(const std::vector<Segment>& segments, const StepSettings& settings) {
-  std::int64_t chunks = 0, elements = 0;
-  for (const Segment& segment : segments) {
-    chunks += chunks_of(segment);
-    elements += segment.count;
-  }
+  const Work work = work_of(segments);
   Arena arena;
   double* squares = nullptr;
   if (settings.clipnorm > 0 || settings.global_clipnorm > 0) {
-    arena = Arena::borrow(Arena::room<double>(static_cast<std::size_t>(chunks)));
-    squares = arena.take<double>(static_cast<std::size_t>(chunks));
+    arena = Arena::borrow(Arena::room<double>(static_cast<std::size_t>(work.chunks)));
+    squares = arena.take<double>(static_cast<std::size_t>(work.chunks));
   }
-  const Step step(segments, settings, squares);
-  run_team(members_for(element_nanoseconds * static_cast<double>(elements)),
+  const Step step(segments, settings, work.chunks, squares);
+  run_team(members_for(element_nanoseconds * static_cast<double>(work.elements)),
            [&](const Team& team) noexcept { step.run(team); });
+}
+
+void optimizer_average(const std::vector<Segment>& segments, double momentum, bool overwrite) {
+  const Work work = work_of(segments);
+  run_team(members_for(element_nanoseconds * static_cast<double>(work.elements)),
+           [&](const Team& team) noexcept {
+             for_chunks(segments, share_of(work.chunks, 1, team),
+                        [&](const Segment& segment, auto, auto begin, auto end) {
+                          const auto each = segment.is_float64 ? average<double> : average<float>;
+                          each(segment, momentum, overwrite, begin, end);
+                        });
+           });
 }
 
 }  // namespace fastseq

@@ -20,6 +20,7 @@ struct StepSettings {
   UpdateRule rule;
   double learning_rate, rate;  // rate: with Adam's corrections in it; else the learning rate
   double momentum = 0, beta_1 = 0, beta_2 = 0, epsilon = 0;
+  double of_mean = 0, of_gradient = 0, of_squares = 0;  // Nadam's corrections
   bool nesterov = false;
   double weight_decay = 0;
   double clipnorm = 0, clipvalue = 0, global_clipnorm = 0;  // 0: no clipping
@@ -27,5 +28,8 @@ struct StepSettings {
 };
 
 void optimizer_step(const std::vector<Segment>& segments, const StepSettings& settings);
+
+// slot_1 = momentum slot_1 + (1 - momentum) value of every segment; and value = slot_1, if asked.
+void optimizer_average(const std::vector<Segment>& segments, double momentum, bool overwrite);
 
 }  // namespace fastseq

@@ -108,8 +108,12 @@ void run(const ParameterTable& table, const std::vector<Segment>& segments, cons
   optimizer_step(segments, settings);
 }
 
-void bind_sgd_step(const ParameterTable& table, const py::object& velocities, double momentum, bool nesterov,
-                   const Common& common) {
+void check_beta(const char* function, const char* name, double beta) {
+  check_value(beta >= 0 && beta < 1, function, name, "be in [0, 1)", beta);
+}
+
+void bind_sgd_step(const ParameterTable& table, const Common& common, const py::object& velocities,
+                   double momentum, bool nesterov) {
   constexpr const char* function = "sgd_step";
   StepSettings settings =
       settings_of(function, velocities.is_none() ? UpdateRule::sgd : UpdateRule::momentum, common);
@@ -123,27 +127,91 @@ void bind_sgd_step(const ParameterTable& table, const py::object& velocities, do
   run(table, segments, settings);
 }
 
-void bind_adam_step(const ParameterTable& table, const py::object& m, const py::object& v, std::int64_t step,
-                    double beta_1, double beta_2, double epsilon, const Common& common) {
-  constexpr const char* function = "adam_step";
-  StepSettings settings = settings_of(function, UpdateRule::adam, common);
+// The settings of the rules after Adam, checked; `step` counts from 1.
+StepSettings adam_settings(const char* function, UpdateRule rule, const Common& common, std::int64_t step,
+                           double beta_1, double beta_2, double epsilon) {
+  StepSettings settings = settings_of(function, rule, common);
   check_value(step >= 1, function, "step", "be at least 1", step);
-  check_value(beta_1 >= 0 && beta_1 < 1, function, "beta_1", "be in [0, 1)", beta_1);
-  check_value(beta_2 >= 0 && beta_2 < 1, function, "beta_2", "be in [0, 1)", beta_2);
+  check_beta(function, "beta_1", beta_1);
+  check_beta(function, "beta_2", beta_2);
+  settings.beta_1 = beta_1;
+  settings.beta_2 = beta_2;
+  settings.epsilon = epsilon;
+  return settings;
+}
+
+double unbiased(double beta, std::int64_t step) { return 1 - std::pow(beta, static_cast<double>(step)); }
+
+void bind_adam_step(const ParameterTable& table, const Common& common, const py::object& m,
+                    const py::object& v, const py::object& largest, std::int64_t step, double beta_1,
+                    double beta_2, double epsilon) {
+  constexpr const char* function = "adam_step";
+  const UpdateRule rule = largest.is_none() ? UpdateRule::adam : UpdateRule::amsgrad;
+  StepSettings settings = adam_settings(function, rule, common, step, beta_1, beta_2, epsilon);
   std::vector<Segment> segments = table.segments();
   table.fill(function, "m", m, segments, &Segment::slot_1);
   table.fill(function, "v", v, segments, &Segment::slot_2);
-  const auto n = static_cast<double>(step);
-  settings.rate = common.learning_rate * std::sqrt(1 - std::pow(beta_2, n)) / (1 - std::pow(beta_1, n));
-  settings.beta_1 = beta_1;
-  settings.beta_2 = beta_2;
+  if (!largest.is_none()) table.fill(function, "largest", largest, segments, &Segment::slot_3);
+  settings.rate = common.learning_rate * std::sqrt(unbiased(beta_2, step)) / unbiased(beta_1, step);
+  run(table, segments, settings);
+}
+
+void bind_nadam_step(const ParameterTable& table, const Common& common, const py::object& m,
+                     const py::object& v, std::int64_t step, double momentum_product, double beta_1,
+                     double beta_2, double epsilon) {
+  constexpr const char* function = "nadam_step";
+  StepSettings settings = adam_settings(function, UpdateRule::nadam, common, step, beta_1, beta_2, epsilon);
+  check_value(momentum_product >= 0 && momentum_product < 1, function, "momentum_product", "be in [0, 1)",
+              momentum_product);
+  std::vector<Segment> segments = table.segments();
+  table.fill(function, "m", m, segments, &Segment::slot_1);
+  table.fill(function, "v", v, segments, &Segment::slot_2);
+  const auto momentum = [&](std::int64_t at) {  // Dozat's schedule
+    return beta_1 * (1 - 0.5 * std::pow(0.96, static_cast<double>(at)));
+  };
+  settings.of_mean = momentum(step + 1) / (1 - momentum_product * momentum(step + 1));
+  settings.of_gradient = (1 - momentum(step)) / (1 - momentum_product);
+  settings.of_squares = 1 / unbiased(beta_2, step);
+  run(table, segments, settings);
+}
+
+void bind_adamax_step(const ParameterTable& table, const Common& common, const py::object& m,
+                      const py::object& u, std::int64_t step, double beta_1, double beta_2, double epsilon) {
+  constexpr const char* function = "adamax_step";
+  StepSettings settings = adam_settings(function, UpdateRule::adamax, common, step, beta_1, beta_2, epsilon);
+  std::vector<Segment> segments = table.segments();
+  table.fill(function, "m", m, segments, &Segment::slot_1);
+  table.fill(function, "u", u, segments, &Segment::slot_2);
+  settings.rate = common.learning_rate / unbiased(beta_1, step);
+  run(table, segments, settings);
+}
+
+void bind_adagrad_step(const ParameterTable& table, const Common& common, const py::object& squares,
+                       double epsilon) {
+  constexpr const char* function = "adagrad_step";
+  StepSettings settings = settings_of(function, UpdateRule::adagrad, common);
+  std::vector<Segment> segments = table.segments();
+  table.fill(function, "squares", squares, segments, &Segment::slot_1);
   settings.epsilon = epsilon;
   run(table, segments, settings);
 }
 
-void bind_rmsprop_step(const ParameterTable& table, const py::object& squares, const py::object& momenta,
-                       const py::object& means, double rho, double momentum, double epsilon,
-                       const Common& common) {
+void bind_lion_step(const ParameterTable& table, const Common& common, const py::object& m, double beta_1,
+                    double beta_2) {
+  constexpr const char* function = "lion_step";
+  StepSettings settings = settings_of(function, UpdateRule::lion, common);
+  check_value(beta_1 > 0 && beta_1 <= 1, function, "beta_1", "be in (0, 1]", beta_1);
+  check_value(beta_2 >= 0 && beta_2 <= 1, function, "beta_2", "be in [0, 1]", beta_2);
+  std::vector<Segment> segments = table.segments();
+  table.fill(function, "m", m, segments, &Segment::slot_1);
+  settings.beta_1 = beta_1;
+  settings.beta_2 = beta_2;
+  run(table, segments, settings);
+}
+
+void bind_rmsprop_step(const ParameterTable& table, const Common& common, const py::object& squares,
+                       const py::object& momenta, const py::object& means, double rho, double momentum,
+                       double epsilon) {
   constexpr const char* function = "rmsprop_step";
   StepSettings settings = settings_of(function, UpdateRule::rmsprop, common);
   check_value(rho >= 0 && rho <= 1, function, "rho", "be in [0, 1]", rho);
@@ -160,49 +228,52 @@ void bind_rmsprop_step(const ParameterTable& table, const py::object& squares, c
   run(table, segments, settings);
 }
 
+void bind_average_step(const ParameterTable& table, const py::object& averages, double momentum,
+                       bool overwrite) {
+  constexpr const char* function = "average_step";
+  check_value(momentum >= 0 && momentum <= 1, function, "momentum", "be in [0, 1]", momentum);
+  std::vector<Segment> segments = table.segments();
+  table.fill(function, "averages", averages, segments, &Segment::slot_1);
+  const GilDropped dropped(static_cast<double>(table.count()));
+  optimizer_average(segments, momentum, overwrite);
+}
+
+// Defines a step: the table, what is its own (as `names`), and what all steps have in common.
+template <class... Own, class... Names>
+void define_step(py::module_& m, const char* name, void (*step)(const ParameterTable&, const Common&, Own...),
+                 const Names&... names) {
+  using Limit = std::optional<double>;
+  static_assert(sizeof...(Own) == sizeof...(Names));
+  m.def(
+      name,
+      [step](const ParameterTable& table, Own... own, double learning_rate, double weight_decay,
+             Limit clipnorm, Limit clipvalue, Limit global_clipnorm, bool clear_gradients) {
+        step(table, {learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, clear_gradients},
+             own...);
+      },
+      py::arg("table"), py::arg(names)..., py::arg("learning_rate"), py::arg("weight_decay"),
+      py::arg("clipnorm"), py::arg("clipvalue"), py::arg("global_clipnorm"), py::arg("clear_gradients"));
+}
+
 }  // namespace
 
 void bind_optimizer(py::module_& m) {
-  using Limit = std::optional<double>;
   py::class_<ParameterTable>(m, "ParameterTable")
       .def(py::init<std::vector<py::array>, std::vector<py::array>, const std::vector<bool>&>(),
            py::arg("values"), py::arg("gradients"), py::arg("decays"))
       .def("__len__", &ParameterTable::size)
       .def_property_readonly("count", &ParameterTable::count, "Numbers in all parameters together.");
-  m.def(
-      "sgd_step",
-      [](const ParameterTable& table, const py::object& velocities, double learning_rate, double momentum,
-         bool nesterov, double weight_decay, Limit clipnorm, Limit clipvalue, Limit global_clipnorm,
-         bool clear_gradients) {
-        bind_sgd_step(table, velocities, momentum, nesterov,
-                      {learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, clear_gradients});
-      },
-      py::arg("table"), py::arg("velocities"), py::arg("learning_rate"), py::arg("momentum"),
-      py::arg("nesterov"), py::arg("weight_decay"), py::arg("clipnorm"), py::arg("clipvalue"),
-      py::arg("global_clipnorm"), py::arg("clear_gradients"));
-  m.def(
-      "adam_step",
-      [](const ParameterTable& table, const py::object& first, const py::object& second, std::int64_t step,
-         double learning_rate, double beta_1, double beta_2, double epsilon, double weight_decay,
-         Limit clipnorm, Limit clipvalue, Limit global_clipnorm, bool clear_gradients) {
-        bind_adam_step(table, first, second, step, beta_1, beta_2, epsilon,
-                       {learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, clear_gradients});
-      },
-      py::arg("table"), py::arg("m"), py::arg("v"), py::arg("step"), py::arg("learning_rate"),
-      py::arg("beta_1"), py::arg("beta_2"), py::arg("epsilon"), py::arg("weight_decay"), py::arg("clipnorm"),
-      py::arg("clipvalue"), py::arg("global_clipnorm"), py::arg("clear_gradients"));
-  m.def(
-      "rmsprop_step",
-      [](const ParameterTable& table, const py::object& squares, const py::object& momenta,
-         const py::object& means, double learning_rate, double rho, double momentum, double epsilon,
-         double weight_decay, Limit clipnorm, Limit clipvalue, Limit global_clipnorm, bool clear_gradients) {
-        bind_rmsprop_step(
-            table, squares, momenta, means, rho, momentum, epsilon,
-            {learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, clear_gradients});
-      },
-      py::arg("table"), py::arg("squares"), py::arg("momenta"), py::arg("means"), py::arg("learning_rate"),
-      py::arg("rho"), py::arg("momentum"), py::arg("epsilon"), py::arg("weight_decay"), py::arg("clipnorm"),
-      py::arg("clipvalue"), py::arg("global_clipnorm"), py::arg("clear_gradients"));
+  define_step(m, "sgd_step", bind_sgd_step, "velocities", "momentum", "nesterov");
+  define_step(m, "adam_step", bind_adam_step, "m", "v", "largest", "step", "beta_1", "beta_2", "epsilon");
+  define_step(m, "nadam_step", bind_nadam_step, "m", "v", "step", "momentum_product", "beta_1", "beta_2",
+              "epsilon");
+  define_step(m, "adamax_step", bind_adamax_step, "m", "u", "step", "beta_1", "beta_2", "epsilon");
+  define_step(m, "adagrad_step", bind_adagrad_step, "squares", "epsilon");
+  define_step(m, "lion_step", bind_lion_step, "m", "beta_1", "beta_2");
+  define_step(m, "rmsprop_step", bind_rmsprop_step, "squares", "momenta", "means", "rho", "momentum",
+              "epsilon");
+  m.def("average_step", &bind_average_step, py::arg("table"), py::arg("averages"), py::arg("momentum"),
+        py::arg("overwrite"));
 }
 
 }  // namespace fastseq

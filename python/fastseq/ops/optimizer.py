@@ -9,7 +9,17 @@ import numpy as np
 from fastseq import _core
 from fastseq._arrays import Array, describe, message
 
-__all__ = ["ParameterTable", "adam_step", "rmsprop_step", "sgd_step"]
+__all__ = [
+    "ParameterTable",
+    "adagrad_step",
+    "adam_step",
+    "adamax_step",
+    "average_step",
+    "lion_step",
+    "nadam_step",
+    "rmsprop_step",
+    "sgd_step",
+]
 
 
 class ParameterTable:
@@ -85,9 +95,9 @@ def sgd_step(
     _core.sgd_step(
         table._table,
         velocities,
-        learning_rate,
         momentum,
         nesterov,
+        learning_rate,
         weight_decay,
         clipnorm,
         clipvalue,
@@ -100,6 +110,7 @@ def adam_step(
     table: ParameterTable,
     m: Sequence[Array],
     v: Sequence[Array],
+    largest: Sequence[Array] | None = None,
     *,
     step: int,
     learning_rate: float = 0.001,
@@ -118,6 +129,8 @@ def adam_step(
         table: The parameters, changed in place.
         m: Running means of the gradients: one array like each parameter, changed in place.
         v: Running means of their squares, likewise.
+        largest: The largest of those so far, likewise, to take their place in the step (amsgrad); None for
+            Adam without it.
         step: 1 for the first step, 2 for the next.
         learning_rate: How far a step goes.
         beta_1: Decay of ``m``, in [0, 1).
@@ -130,17 +143,210 @@ def adam_step(
         ValueError: Shapes disagree, or a setting is out of range.
     Source:
         Kingma & Ba (2015), https://arxiv.org/abs/1412.6980, in the order given at the end of its
-        section 2, which is Keras's.
+        section 2, which is Keras's; ``largest``: Reddi, Kale & Kumar (2018),
+        https://arxiv.org/abs/1904.09237, algorithm 2.
     """
     _core.adam_step(
         table._table,
         m,
         v,
+        largest,
         step,
-        learning_rate,
         beta_1,
         beta_2,
         epsilon,
+        learning_rate,
+        weight_decay,
+        clipnorm,
+        clipvalue,
+        global_clipnorm,
+        clear_gradients,
+    )
+
+
+def nadam_step(
+    table: ParameterTable,
+    m: Sequence[Array],
+    v: Sequence[Array],
+    *,
+    step: int,
+    momentum_product: float,
+    learning_rate: float = 0.001,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+    clipnorm: float | None = None,
+    clipvalue: float | None = None,
+    global_clipnorm: float | None = None,
+    clear_gradients: bool = True,
+) -> None:
+    """One step of Adam with Nesterov's momentum, all parameters in one call.
+
+    Args:
+        table: The parameters, changed in place.
+        m: Running means of the gradients: one array like each parameter, changed in place.
+        v: Running means of their squares, likewise.
+        step: 1 for the first step, 2 for the next.
+        momentum_product: Of the momenta of all steps, this one included, in [0, 1): that of step t is
+            ``beta_1 * (1 - 0.5 * 0.96 ** t)``.
+        learning_rate: How far a step goes.
+        beta_1: Decay of ``m``, in [0, 1).
+        beta_2: Decay of ``v``, in [0, 1).
+        epsilon: Added to the square root.
+
+        All else as in ``sgd_step``.
+    Raises:
+        TypeError: An array of another dtype or layout.
+        ValueError: Shapes disagree, or a setting is out of range.
+    Source:
+        Dozat (2016), https://cs229.stanford.edu/proj2015/054_report.pdf, as in Keras.
+    """
+    _core.nadam_step(
+        table._table,
+        m,
+        v,
+        step,
+        momentum_product,
+        beta_1,
+        beta_2,
+        epsilon,
+        learning_rate,
+        weight_decay,
+        clipnorm,
+        clipvalue,
+        global_clipnorm,
+        clear_gradients,
+    )
+
+
+def adamax_step(
+    table: ParameterTable,
+    m: Sequence[Array],
+    u: Sequence[Array],
+    *,
+    step: int,
+    learning_rate: float = 0.001,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+    clipnorm: float | None = None,
+    clipvalue: float | None = None,
+    global_clipnorm: float | None = None,
+    clear_gradients: bool = True,
+) -> None:
+    """One step of Adamax, all parameters in one call.
+
+    Args:
+        table: The parameters, changed in place.
+        m: Running means of the gradients: one array like each parameter, changed in place.
+        u: The largest gradients, which fade, likewise.
+        step: 1 for the first step, 2 for the next.
+        learning_rate: How far a step goes.
+        beta_1: Decay of ``m``, in [0, 1).
+        beta_2: How slowly ``u`` fades, in [0, 1).
+        epsilon: Added to ``u``.
+
+        All else as in ``sgd_step``.
+    Raises:
+        TypeError: An array of another dtype or layout.
+        ValueError: Shapes disagree, or a setting is out of range.
+    Source:
+        Kingma & Ba (2015), https://arxiv.org/abs/1412.6980, section 7.1.
+    """
+    _core.adamax_step(
+        table._table,
+        m,
+        u,
+        step,
+        beta_1,
+        beta_2,
+        epsilon,
+        learning_rate,
+        weight_decay,
+        clipnorm,
+        clipvalue,
+        global_clipnorm,
+        clear_gradients,
+    )
+
+
+def adagrad_step(
+    table: ParameterTable,
+    squares: Sequence[Array],
+    *,
+    learning_rate: float = 0.001,
+    epsilon: float = 1e-7,
+    weight_decay: float = 0.0,
+    clipnorm: float | None = None,
+    clipvalue: float | None = None,
+    global_clipnorm: float | None = None,
+    clear_gradients: bool = True,
+) -> None:
+    """One step of Adagrad, all parameters in one call.
+
+    Args:
+        table: The parameters, changed in place.
+        squares: Sums of the squared gradients: one array like each parameter, changed in place.
+        learning_rate: How far a step goes.
+        epsilon: Added to ``squares``, within the root, as in Keras.
+
+        All else as in ``sgd_step``.
+    Raises:
+        TypeError: An array of another dtype or layout.
+        ValueError: Shapes disagree, or a setting is out of range.
+    Source:
+        Duchi, Hazan & Singer (2011), https://jmlr.org/papers/v12/duchi11a.html
+    """
+    _core.adagrad_step(
+        table._table,
+        squares,
+        epsilon,
+        learning_rate,
+        weight_decay,
+        clipnorm,
+        clipvalue,
+        global_clipnorm,
+        clear_gradients,
+    )
+
+
+def lion_step(
+    table: ParameterTable,
+    m: Sequence[Array],
+    *,
+    learning_rate: float = 0.001,
+    beta_1: float = 0.9,
+    beta_2: float = 0.99,
+    weight_decay: float = 0.0,
+    clipnorm: float | None = None,
+    clipvalue: float | None = None,
+    global_clipnorm: float | None = None,
+    clear_gradients: bool = True,
+) -> None:
+    """One step of Lion, all parameters in one call.
+
+    Args:
+        table: The parameters, changed in place.
+        m: Running means of the gradients: one array like each parameter, changed in place.
+        learning_rate: How far every parameter goes, along the sign of a mean.
+        beta_1: How much of ``m`` is in that mean, beside the gradient; in (0, 1].
+        beta_2: Decay of ``m``, in [0, 1].
+
+        All else as in ``sgd_step``.
+    Raises:
+        TypeError: An array of another dtype or layout.
+        ValueError: Shapes disagree, or a setting is out of range.
+    Source:
+        Chen et al. (2023), https://arxiv.org/abs/2302.06675, algorithm 2.
+    """
+    _core.lion_step(
+        table._table,
+        m,
+        beta_1,
+        beta_2,
+        learning_rate,
         weight_decay,
         clipnorm,
         clipvalue,
@@ -191,13 +397,30 @@ def rmsprop_step(
         squares,
         momenta,
         means,
-        learning_rate,
         rho,
         momentum,
         epsilon,
+        learning_rate,
         weight_decay,
         clipnorm,
         clipvalue,
         global_clipnorm,
         clear_gradients,
     )
+
+
+def average_step(
+    table: ParameterTable, averages: Sequence[Array], *, momentum: float, overwrite: bool = False
+) -> None:
+    """Moves running means of the parameters towards them, all in one call.
+
+    Args:
+        table: The parameters.
+        averages: Their running means: one array like each parameter, changed in place.
+        momentum: How much of the means stays, in [0, 1].
+        overwrite: Whether the parameters then become their means.
+    Raises:
+        TypeError: An array of another dtype or layout.
+        ValueError: Shapes disagree, or the momentum is out of range.
+    """
+    _core.average_step(table._table, averages, momentum, overwrite)
