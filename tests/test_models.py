@@ -339,7 +339,12 @@ def test_a_compile_that_fails_leaves_the_one_before(loss, text):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        (("adamw", "mse"), ValueError, "optimizer must be one of adam, rmsprop, sgd, got 'adamw'"),
+        (
+            ("adan", "mse"),
+            ValueError,
+            "optimizer must be one of adagrad, adam, adamax, adamw, lion, nadam, rmsprop, sgd, "
+            "got 'adan' (did you mean 'adam'?)",
+        ),
         ((3, "mse"), TypeError, "optimizer must be the name of an optimizer or an Optimizer, got 3"),
         (("sgd", "mean"), ValueError, f"loss must be one of {KNOWN_LOSSES}, got 'mean'"),
         (("sgd", ["mean"]), ValueError, f"loss must be one of {KNOWN_LOSSES}, got 'mean'"),

@@ -275,10 +275,10 @@ class Objective:
     def _prepare_optimizer(self, variables: Sequence[Variable]) -> None:
         optimizer = self.optimizer
         assert optimizer is not None
-        merge = "clipnorm" not in optimizer.clipping
-        pairs = segments(variables, merge=merge)
+        pairs = segments(variables, merge=optimizer.merges)
         if not optimizer.built:
-            optimizer.build(pairs)
+            apart = None if optimizer.merges else [optimizer.decays(variable) for variable in variables]
+            optimizer.build(pairs, apart)
         elif not optimizer.built_for(pairs):
             rule = "be new, or have been used for the same weights"
             raise ValueError(message("compile", "optimizer", rule, "one used for other weights"))

@@ -221,6 +221,7 @@ def _epochs(run: _Run, initial_epoch: int) -> None:
     except KeyboardInterrupt:
         listeners.call("on_train_end", logs)
         raise
+    model.optimizer.finalize()
     listeners.call("on_train_end", logs)
 
 

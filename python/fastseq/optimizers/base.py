@@ -1,44 +1,45 @@
-"""Optimizers: Keras's names and arguments; a step is one call over all parameters."""
+"""What every optimizer has: its settings, its state and its steps, each one call over all parameters."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastseq import ops
 from fastseq._arrays import Array, describe, message, number
-from fastseq._names import known_as
 from fastseq._symbol import Variable
+from fastseq.optimizers import schedules
 
-__all__ = ["SGD", "Adam", "Optimizer", "RMSprop", "get"]
-
-# Arguments of Keras's optimizers that must keep their default here.
-_ONLY_DEFAULT = {
-    "use_ema": False,
-    "ema_momentum": 0.99,
-    "ema_overwrite_frequency": None,
-    "loss_scale_factor": None,
-    "gradient_accumulation_steps": None,
-}
+__all__ = ["Optimizer"]
 
 
 class Optimizer:
     """Changes parameters along their gradients.
 
     Args:
-        learning_rate: A number more than 0, or a function of the number of steps taken.
+        learning_rate: A number of at least 0, a schedule, or a function of the number of steps taken (or
+            of nothing).
         weight_decay: Share of each parameter taken off per unit of learning rate; None for none.
         clipnorm: Largest norm of each variable's gradient; None for any.
         global_clipnorm: Largest norm of all gradients together; None for any.
         clipvalue: Largest absolute value of each gradient's element; None for any.
+        use_ema: Whether a running mean of the parameters is kept, which takes their place at the end of
+            ``fit`` and every ``ema_overwrite_frequency`` steps.
+        ema_momentum: How much of that mean stays at a step, in [0, 1].
+        ema_overwrite_frequency: In steps; None for the end of ``fit`` alone.
+        loss_scale_factor: Must be None: gradients are float32 or float64.
+        gradient_accumulation_steps: Take a step every so many batches, at least 2, by the mean of their
+            gradients. None for every batch.
         name: For people.
         decay: The learning rate is divided by ``1 + decay * steps taken`` (as in old Keras).
         lr: An old name of ``learning_rate``.
     Attributes:
-        iterations: Steps taken.
+        iterations: Batches seen; where gradients are accumulated, a step is taken once in so many.
+        slots: The names of what it keeps for each parameter.
     """
 
     slots: tuple[str, ...] = ()
@@ -51,20 +52,25 @@ class Optimizer:
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+        loss_scale_factor: None = None,
+        gradient_accumulation_steps: int | None = None,
         name: str | None = None,
         decay: float = 0.0,
         lr: Any = None,
         **others: Any,
     ) -> None:
         kind = type(self).__name__
-        for option, value in others.items():
-            if option not in _ONLY_DEFAULT:
-                rule = f"be among {', '.join(self._options())}"
-                raise TypeError(message(kind, "options", rule, describe(option)))
-            if value != _ONLY_DEFAULT[option]:
-                raise ValueError(message(kind, option, f"be {_ONLY_DEFAULT[option]}", describe(value)))
+        for option in others:
+            rule = f"be among {', '.join(self._options())}"
+            raise TypeError(message(kind, "options", rule, describe(option)))
+        if loss_scale_factor is not None:
+            raise ValueError(message(kind, "loss_scale_factor", "be None", describe(loss_scale_factor)))
         self.name = name or kind.lower()
         self.iterations = 0
+        self._rate: Any = None
         self.learning_rate = learning_rate if lr is None else lr
         self.decay = number(decay, kind, "decay", low=0)
         self.clipping: dict[str, float] = {}
@@ -79,23 +85,40 @@ class Optimizer:
         self.weight_decay = (
             None if weight_decay is None else number(weight_decay, kind, "weight_decay", low=0)
         )
+        self.use_ema = bool(use_ema)
+        self.ema_momentum = number(ema_momentum, kind, "ema_momentum", low=0, high=1)
+        self.ema_overwrite_frequency = _every(ema_overwrite_frequency, kind, "ema_overwrite_frequency", 1)
+        self.gradient_accumulation_steps = _every(
+            gradient_accumulation_steps, kind, "gradient_accumulation_steps", 2
+        )
+        self._kept_from_decay: tuple[set[Variable], list[str]] = (set(), [])
         self._table: Any = None
+        self._pairs: list[tuple[Array, Array]] = []
         self._built_for: list[tuple[int, int]] = []
-        self._state: list[list[Array]] = []
+        self._state: dict[str, list[Array]] = {}
 
     @classmethod
     def _options(cls) -> list[str]:
         names = {n for base in (cls, Optimizer) for n in inspect.signature(base.__init__).parameters}
-        return sorted((names | set(_ONLY_DEFAULT)) - {"self", "options", "others"})
+        return sorted(names - {"self", "options", "others"})
 
     @property
     def learning_rate(self) -> Any:
         """The learning rate of the next step, before ``decay``."""
-        return self._rate(self.iterations) if callable(self._rate) else self._rate
+        if not callable(self._rate):
+            return self._rate
+        return float(self._rate(self.iterations) if self._takes_step else self._rate())
 
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
-        self._rate = value if callable(value) else number(value, type(self).__name__, "learning_rate", low=0)
+        kind = type(self).__name__
+        if isinstance(value, dict):
+            value = schedules.deserialize(value)
+        if isinstance(self._rate, schedules.LearningRateSchedule) and not callable(value):
+            rule = "be left to the schedule it was made with"
+            raise TypeError(message(kind, "learning_rate", rule, describe(value)))
+        self._rate = value if callable(value) else number(value, kind, "learning_rate", low=0)
+        self._takes_step = callable(value) and _takes_argument(value)
 
     lr = learning_rate
 
@@ -104,16 +127,50 @@ class Optimizer:
         """Whether it has been given parameters."""
         return self._table is not None
 
-    def build(self, variables: Sequence[tuple[Array, Array]]) -> None:
-        """Takes the parameters it will change, and starts its own state at 0.
+    def exclude_from_weight_decay(
+        self, var_list: Iterable[Variable] | None = None, var_names: Iterable[str] | None = None
+    ) -> None:
+        """Keeps variables as they are where others decay.
+
+        Args:
+            var_list: The variables.
+            var_names: Regular expressions; a variable is kept whose name holds one: "bias".
+        Raises:
+            RuntimeError: Training has begun.
+        """
+        if self.built:
+            function = f"{type(self).__name__}.exclude_from_weight_decay"
+            raise RuntimeError(f"{function}: it must be called before training, got an optimizer in use")
+        self._kept_from_decay = set(var_list or ()), list(var_names or ())
+
+    @property
+    def merges(self) -> bool:
+        """Whether neighbouring variables may be given as one segment: no setting differs between them."""
+        return "clipnorm" not in self.clipping and not any(self._kept_from_decay)
+
+    def decays(self, variable: Variable) -> bool:
+        """Whether weight decay is for this variable."""
+        variables, names = self._kept_from_decay
+        return variable not in variables and not any(re.search(name, variable.name) for name in names)
+
+    def build(self, variables: Sequence[tuple[Array, Array]], decays: Sequence[bool] | None = None) -> None:
+        """Takes the parameters it will change, and starts its own state.
 
         Args:
             variables: (value, gradient) flat arrays of one dtype each, such as ``graph.segments`` makes:
-                one per variable where there is clipping by variable, else as few as possible.
+                one per variable unless it ``merges``, then as few as possible.
+            decays: For each of them whether weight decay is for it; None for all.
         """
-        self._table = ops.ParameterTable(variables)
+        self._table = ops.ParameterTable(variables, decays)
+        self._pairs = list(variables)
         self._built_for = [(value.ctypes.data, value.size) for value, _ in variables]
-        self._state = [[np.zeros_like(value) for value, _ in variables] for _ in self.slots]
+        self._state = {
+            name: [self._start(name, value) for value, _ in variables] for name in self.state_names
+        }
+
+    def _start(self, slot: str, value: Array) -> Array:
+        """What a slot of a parameter holds before the first step."""
+        return np.zeros_like(value)
 
     def built_for(self, variables: Sequence[tuple[Array, Array]]) -> bool:
         """Whether these are the parameters it was built for."""
@@ -121,12 +178,50 @@ class Optimizer:
 
     def step(self) -> None:
         """Changes the parameters by their gradients and clears the gradients."""
-        rate = self.learning_rate
-        if self.decay:
-            rate /= 1.0 + self.decay * self.iterations
-        self._update(rate)
+        if self._gathered():
+            rate = self.learning_rate
+            if self.decay:
+                rate /= 1.0 + self.decay * self.iterations
+            self._update(rate)
+        if self.use_ema:
+            self._average()
         Variable.changes += 1
         self.iterations += 1
+
+    @property
+    def steps(self) -> int:
+        """Steps taken: ``iterations``, or as many of them as have ended with a step."""
+        return self.iterations // (self.gradient_accumulation_steps or 1)
+
+    def _gathered(self) -> bool:
+        """Whether the gradients are those of a step; otherwise they are put aside until there is one."""
+        every = self.gradient_accumulation_steps
+        if every is None:
+            return True
+        updates = (self.iterations + 1) % every == 0
+        for (_, gradient), gathered in zip(self._pairs, self._state["gradient_accumulator"], strict=True):
+            gathered += gradient
+            gradient.fill(0)
+            if updates:
+                np.divide(gathered, gathered.dtype.type(every), out=gradient)
+                gathered.fill(0)
+        return updates
+
+    def _average(self) -> None:
+        every = self.ema_overwrite_frequency
+        ops.average_step(
+            self._table,
+            self._state["average"],
+            momentum=self.ema_momentum if self.steps else 0.0,
+            overwrite=every is not None and (self.steps + 1) % every == 0,
+        )
+
+    def finalize(self) -> None:
+        """Puts the running mean in the parameters' place, where there is one: the end of ``fit``."""
+        if self.use_ema and self.iterations:
+            for (value, _), average in zip(self._pairs, self._state["average"], strict=True):
+                value[...] = average
+            Variable.changes += 1
 
     def _update(self, rate: float) -> None:
         raise NotImplementedError
@@ -136,174 +231,57 @@ class Optimizer:
         return {"weight_decay": self.weight_decay or 0.0, **self.clipping}
 
     @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of what it keeps for each parameter, in order."""
+        names = self.slots
+        if self.use_ema:
+            names += ("average",)
+        if self.gradient_accumulation_steps is not None:
+            names += ("gradient_accumulator",)
+        return names
+
+    @property
     def state(self) -> list[list[Array]]:
-        """For each of ``slots`` its arrays, one per segment: what a resumed training needs."""
-        return self._state
+        """For each of ``state_names`` its arrays, one per segment: what a resumed training needs."""
+        return list(self._state.values())
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this optimizer again."""
+        names = ("use_ema", "ema_momentum", "ema_overwrite_frequency", "gradient_accumulation_steps")
         config = {
             "name": self.name,
-            "learning_rate": self.learning_rate,
+            "learning_rate": (
+                schedules.serialize(self._rate)
+                if isinstance(self._rate, schedules.LearningRateSchedule)
+                else self.learning_rate
+            ),
             "weight_decay": self.weight_decay,
             "clipnorm": self.clipping.get("clipnorm"),
             "clipvalue": self.clipping.get("clipvalue"),
             "global_clipnorm": self.clipping.get("global_clipnorm"),
+            **{name: getattr(self, name) for name in names},
         }
         if self.decay:
             config["decay"] = self.decay
         return config
 
-
-class SGD(Optimizer):
-    """Gradient descent, with momentum if asked for.
-
-    Args:
-        learning_rate: A number, or a function of the number of steps taken.
-        momentum: In [0, 1): how much of the last step is repeated.
-        nesterov: Whether the gradient is taken as if after that repeat.
-        options: As for ``Optimizer``.
-    """
-
-    def __init__(
-        self, learning_rate: Any = 0.01, momentum: float = 0.0, nesterov: bool = False, **options: Any
-    ) -> None:
-        self.momentum = number(momentum, "SGD", "momentum", low=0, high=1)
-        self.nesterov = bool(nesterov)
-        super().__init__(learning_rate, **options)
-        self.slots = ("velocity",) if self.momentum else ()
-
-    def _update(self, rate: float) -> None:
-        ops.sgd_step(
-            self._table,
-            self._state[0] if self.momentum else None,
-            learning_rate=rate,
-            momentum=self.momentum,
-            nesterov=self.nesterov,
-            **self._limits(),
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "momentum": self.momentum, "nesterov": self.nesterov}
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A new optimizer with these arguments."""
+        return cls(**config)
 
 
-class Adam(Optimizer):
-    """Adam, with Keras's place for epsilon.
-
-    Args:
-        learning_rate: A number, or a function of the number of steps taken.
-        beta_1: Decay of the mean of the gradients, in [0, 1).
-        beta_2: Decay of the mean of their squares, in [0, 1).
-        epsilon: Added to the square root.
-        amsgrad: Must be False.
-        options: As for ``Optimizer``.
-    Source:
-        Kingma & Ba (2015), https://arxiv.org/abs/1412.6980, the form before section 2.1.
-    """
-
-    slots = ("momentum", "velocity")
-
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        amsgrad: bool = False,
-        **options: Any,
-    ) -> None:
-        if amsgrad:
-            raise ValueError(message("Adam", "amsgrad", "be False", describe(amsgrad)))
-        self.beta_1 = number(beta_1, "Adam", "beta_1", low=0, high=1, open_high=True)
-        self.beta_2 = number(beta_2, "Adam", "beta_2", low=0, high=1, open_high=True)
-        self.epsilon = number(epsilon, "Adam", "epsilon", low=0)
-        super().__init__(learning_rate, **options)
-
-    def _update(self, rate: float) -> None:
-        ops.adam_step(
-            self._table,
-            *self._state,
-            step=self.iterations + 1,
-            learning_rate=rate,
-            beta_1=self.beta_1,
-            beta_2=self.beta_2,
-            epsilon=self.epsilon,
-            **self._limits(),
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {**config, "beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+def _every(value: Any, kind: str, argument: str, low: int) -> int | None:
+    """A number of steps, or None."""
+    if value is None:
+        return None
+    every: int = number(value, kind, argument, low=low, whole=True)
+    return every
 
 
-class RMSprop(Optimizer):
-    """Gradients divided by the root of a running mean of their squares.
-
-    Args:
-        learning_rate: A number, or a function of the number of steps taken.
-        rho: Decay of the running means, in [0, 1].
-        momentum: In [0, 1]: how much of the last step is repeated.
-        epsilon: Added to the mean of squares, within the root.
-        centered: Whether the square of the gradients' running mean is taken off the mean of squares.
-        options: As for ``Optimizer``.
-    Source:
-        Tieleman & Hinton (2012), lecture 6.5; ``centered``: Graves (2013),
-        https://arxiv.org/abs/1308.0850.
-    """
-
-    def __init__(
-        self,
-        learning_rate: Any = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
-        centered: bool = False,
-        **options: Any,
-    ) -> None:
-        self.rho = number(rho, "RMSprop", "rho", low=0, high=1)
-        self.momentum = number(momentum, "RMSprop", "momentum", low=0, high=1)
-        self.epsilon = number(epsilon, "RMSprop", "epsilon", low=0)
-        self.centered = bool(centered)
-        super().__init__(learning_rate, **options)
-        self.slots = ("velocity",)
-        self.slots += ("momentum",) if self.momentum else ()
-        self.slots += ("average_gradient",) if self.centered else ()
-
-    def _update(self, rate: float) -> None:
-        state = dict(zip(self.slots, self._state, strict=True))
-        ops.rmsprop_step(
-            self._table,
-            state["velocity"],
-            state.get("momentum"),
-            state.get("average_gradient"),
-            learning_rate=rate,
-            rho=self.rho,
-            momentum=self.momentum,
-            epsilon=self.epsilon,
-            **self._limits(),
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        names = ("rho", "momentum", "epsilon", "centered")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-KNOWN: dict[str, Callable[..., Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
-
-
-def get(identifier: Any, function: str = "optimizers.get", argument: str = "identifier") -> Optimizer:
-    """The optimizer meant by a name, a class or an object.
-
-    Raises:
-        ValueError: An unknown name; the text lists the known ones.
-        TypeError: None of the above.
-    """
-    if isinstance(identifier, Optimizer):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        return identifier()  # type: ignore[call-arg]
-    if isinstance(identifier, str):
-        return known_as(identifier, KNOWN, function, argument)()
-    raise TypeError(
-        message(function, argument, "be the name of an optimizer or an Optimizer", describe(identifier))
-    )
+def _takes_argument(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:  # some built-in functions have no signature
+        return True
+    return any(p.kind is not p.KEYWORD_ONLY and p.kind is not p.VAR_KEYWORD for p in parameters)
