@@ -12,8 +12,8 @@ _T = TypeVar("_T")
 
 
 def snake(name: str) -> str:
-    """``MeanSquaredError`` as ``mean_squared_error``."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+    """``MeanSquaredError`` as ``mean_squared_error``, ``KLDivergence`` as ``kl_divergence``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def known_as(

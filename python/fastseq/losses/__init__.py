@@ -9,6 +9,32 @@ from fastseq._arrays import describe, message
 from fastseq._names import known_as, snake
 from fastseq.losses.base import FunctionLoss, Loss
 from fastseq.losses.ctc import CTC, ctc
+from fastseq.losses.formulas import (
+    BinaryFocalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    Huber,
+    KLDivergence,
+    LogCosh,
+    MeanAbsolutePercentageError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    SquaredHinge,
+    binary_focal_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    cosine_similarity,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_percentage_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    squared_hinge,
+)
 from fastseq.losses.rows import (
     BinaryCrossentropy,
     CategoricalCrossentropy,
@@ -25,35 +51,71 @@ from fastseq.losses.rows import (
 __all__ = [
     "CTC",
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalHinge",
+    "CosineSimilarity",
     "FunctionLoss",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
     "Loss",
     "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
+    "Poisson",
     "SparseCategoricalCrossentropy",
+    "SquaredHinge",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
+    "cosine_similarity",
     "ctc",
     "get",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
     "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "sparse_categorical_crossentropy",
+    "squared_hinge",
 ]
 
 _CLASSES: tuple[Callable[..., Loss], ...] = (
     CategoricalCrossentropy, SparseCategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError,
-    MeanAbsoluteError, CTC,
+    MeanAbsoluteError, CTC, BinaryFocalCrossentropy, CategoricalFocalCrossentropy, CategoricalHinge,
+    CosineSimilarity, Hinge, Huber, KLDivergence, LogCosh, MeanAbsolutePercentageError,
+    MeanSquaredLogarithmicError, Poisson, SquaredHinge,
 )  # fmt: skip
 KNOWN: dict[str, Callable[..., Loss]] = {snake(c.__name__): c for c in _CLASSES}
-_ALIASES = {"mse": "mean_squared_error", "mae": "mean_absolute_error"}
-_FUNCTIONS: dict[Any, str] = {
-    categorical_crossentropy: "categorical_crossentropy",
-    sparse_categorical_crossentropy: "sparse_categorical_crossentropy",
-    binary_crossentropy: "binary_crossentropy",
-    mean_squared_error: "mean_squared_error",
-    mean_absolute_error: "mean_absolute_error",
-    ctc: "ctc",
+_ALIASES = {
+    "bce": "binary_crossentropy",
+    "kld": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence",
+    "logcosh": "log_cosh",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
 }
+_FUNCTIONS: dict[Any, str] = {
+    function: function.__name__
+    for function in (
+        binary_crossentropy, binary_focal_crossentropy, categorical_crossentropy,
+        categorical_focal_crossentropy, categorical_hinge, cosine_similarity, ctc, hinge, huber,
+        kl_divergence, log_cosh, mean_absolute_error, mean_absolute_percentage_error, mean_squared_error,
+        mean_squared_logarithmic_error, poisson, sparse_categorical_crossentropy, squared_hinge,
+    )
+}  # fmt: skip
 
 
 def get(identifier: Any, function: str = "losses.get", argument: str = "identifier") -> Loss:

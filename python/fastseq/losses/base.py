@@ -120,6 +120,17 @@ class Loss:
         """(the losses of the rows times their weights, the gradient of their sum or None)."""
         raise NotImplementedError
 
+    def counted(self, target: Array) -> Array | None:
+        """Which rows count by their targets: bool, or None for all."""
+        return None
+
+    def _mask(self, target: Array, mask: Array | None) -> Array | None:
+        """The rows that count, both by their targets and by ``mask``."""
+        counted = self.counted(target)
+        if counted is None or mask is None:
+            return mask if counted is None else counted
+        return counted & widened(mask, counted.shape)
+
     def measure(
         self,
         prediction: Array,
@@ -139,6 +150,7 @@ class Loss:
             logits: Whether the activation this loss absorbs has been left to it.
             gradient: Whether the gradient is wanted.
         """
+        mask = self._mask(target, mask)
         each = row_weights(self.compared(prediction), weights, mask, self.reduction, prediction.dtype)
         losses, dprediction = self.rows(prediction, target, each, logits, gradient)
         return total(losses), dprediction
@@ -201,7 +213,8 @@ class Loss:
             return losses if self.reduction == "none" else losses.dtype.type(total(losses))
         prediction = floating(y_pred, self.name, "y_pred")
         target = self.target(y_true, prediction, self.name, "y_true")
-        each = row_weights(self.compared(prediction), weights, None, self.reduction, prediction.dtype)
+        mask = self._mask(target, None)
+        each = row_weights(self.compared(prediction), weights, mask, self.reduction, prediction.dtype)
         losses, _ = self.rows(prediction, target, each, False, False)
         if self.reduction == "none":
             return losses

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from fastseq import ops
 from fastseq._arrays import Array, describe, message, number
 from fastseq.losses.base import Loss
@@ -78,7 +80,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     Args:
         from_logits: Whether predictions are logits rather than probabilities.
-        ignore_class: Must be None.
+        ignore_class: Rows with this label count nothing; it may lie outside of [0, classes). None for none.
         axis: -1.
         reduction: "sum_over_batch_size", "sum", "mean_with_sample_weight" or "none".
         name: For people.
@@ -97,20 +99,30 @@ class SparseCategoricalCrossentropy(Loss):
         super().__init__(name, reduction)
         if axis != -1:
             raise ValueError(message(type(self).__name__, "axis", "be -1, the last one", describe(axis)))
-        if ignore_class is not None:
-            raise ValueError(message(type(self).__name__, "ignore_class", "be None", describe(ignore_class)))
+        self.ignore_class = (
+            None
+            if ignore_class is None
+            else number(ignore_class, type(self).__name__, "ignore_class", whole=True)
+        )
         self.from_logits = bool(from_logits)
         self.absorbs = None if self.from_logits else "softmax"
+
+    def counted(self, target: Array) -> Array | None:
+        return None if self.ignore_class is None else target != self.ignore_class
 
     def rows(
         self, prediction: Array, target: Array, weights: float | Array, logits: bool, gradient: bool
     ) -> tuple[Array, Array | None]:
+        if (counted := self.counted(target)) is not None:
+            target = np.where(counted, target, 0)
+            weights = (counted * weights).astype(prediction.dtype)
         return ops.sparse_categorical_crossentropy(
             prediction, target, weights, from_logits=logits or self.from_logits, gradient=gradient
         )
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "from_logits": self.from_logits}
+        config = super().get_config()
+        return {**config, "from_logits": self.from_logits, "ignore_class": self.ignore_class}
 
 
 class BinaryCrossentropy(_Crossentropy):

@@ -79,11 +79,15 @@ def joined(loss: Loss, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
     """``loss(y_true, y_pred)`` as part of a graph.
 
     Raises:
-        ValueError: ``sample_weight`` is not None.
+        ValueError: ``sample_weight`` is not None, or the mean is not over all rows.
     """
     if sample_weight is not None:
         rule = "be None in a graph (multiply the losses of reduction 'none')"
         raise ValueError(message(loss.name, "sample_weight", rule, describe(sample_weight)))
+    ignored = getattr(loss, "ignore_class", None)
+    if ignored is not None and loss.reduction not in ("none", "sum"):
+        rule = "be None in a graph, or the reduction 'none' or 'sum'"
+        raise ValueError(message(loss.name, "ignore_class", rule, describe(ignored)))
     if loss.traced:
         with tracing():
             values = loss.call(*same_rank(y_true, y_pred))
