@@ -98,12 +98,10 @@ def test_own_metrics_in_a_model():
 
 def test_errors():
     with pytest.raises(ValueError) as error:
-        metrics.get("precision")
+        metrics.get("precisions")
     assert str(error.value) == (
-        "metrics.get: identifier must be one of accuracy, binary_accuracy, binary_crossentropy, "
-        "categorical_accuracy, categorical_crossentropy, character_error_rate, edit_distance, exact_match, "
-        "mean, mean_absolute_error, mean_squared_error, sparse_categorical_accuracy, "
-        "sparse_categorical_crossentropy, word_error_rate, got 'precision'"
+        f"metrics.get: identifier must be one of {', '.join(sorted(metrics.KNOWN))}, got 'precisions' "
+        "(did you mean 'precision'?)"
     )
     with pytest.raises(TypeError) as error:
         metrics.get(3)

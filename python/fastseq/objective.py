@@ -354,7 +354,7 @@ class Objective:
 
     def logs(self) -> dict[str, float]:
         """The running means by name, in the alphabet's order, as Keras gives them."""
-        values = {name: float(metric.result()) for name, metric in self._named}
+        values = {name: _plain(metric.result()) for name, metric in self._named}
         for tracker in self._output_trackers:
             if tracker is not None:
                 values[tracker.name] = tracker.result()
@@ -365,7 +365,7 @@ class Objective:
         """The loss, then the metrics: what the ``..._on_batch`` methods return as a list."""
         values = [self.loss_tracker.result()]
         values += [t.result() for t in self._output_trackers if t is not None]
-        return values + [float(metric.result()) for _, metric in self._named]
+        return values + [_plain(metric.result()) for _, metric in self._named]
 
     def names_in_order(self) -> list[str]:
         """The names of ``in_order``."""
@@ -397,6 +397,11 @@ class Objective:
 
 def _by_shape(identifier: Any) -> bool:
     return metrics.is_crossentropy(identifier)
+
+
+def _plain(result: Any) -> Any:
+    """A metric's value as a number, or, of several, as an array."""
+    return float(result) if np.ndim(result) == 0 else np.asarray(result)
 
 
 def _known(target: tuple[int, ...] | None) -> tuple[int, ...]:

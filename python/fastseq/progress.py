@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 __all__ = ["Progress"]
 
@@ -43,10 +44,12 @@ def _per_step(seconds: float) -> str:
     return f"{seconds * 1e6:.0f}us/step"
 
 
-def _values(logs: dict[str, float]) -> str:
+def _values(logs: dict[str, Any]) -> str:
+    """Each by name; of a metric with several values the mean."""
+    means = {name: value.mean() if hasattr(value, "mean") else value for name, value in logs.items()}
     return "".join(
         f" - {name}: {value:.4f}" if abs(value) > 1e-3 else f" - {name}: {value:.4e}"
-        for name, value in logs.items()
+        for name, value in means.items()
     )
 
 

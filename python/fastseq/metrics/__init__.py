@@ -8,7 +8,36 @@ from typing import Any
 from fastseq import losses
 from fastseq._arrays import describe, message
 from fastseq._names import known_as, snake
-from fastseq.metrics.base import Mean, Metric
+from fastseq.losses import (
+    binary_crossentropy,
+    binary_focal_crossentropy,
+    categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_hinge,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
+    mean_absolute_error,
+    mean_absolute_percentage_error,
+    mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
+    sparse_categorical_crossentropy,
+    squared_hinge,
+)
+from fastseq.metrics.base import Mean, Metric, Sum
+from fastseq.metrics.confusion import (
+    AUC,
+    F1Score,
+    FalseNegatives,
+    FalsePositives,
+    FBetaScore,
+    Precision,
+    Recall,
+    TrueNegatives,
+    TruePositives,
+)
 from fastseq.metrics.edits import (
     character_error_rate,
     edit_distance,
@@ -22,56 +51,124 @@ from fastseq.metrics.pointwise import (
     BinaryCrossentropy,
     CategoricalAccuracy,
     CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
     MeanAbsoluteError,
+    MeanAbsolutePercentageError,
     MeanMetricWrapper,
     MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    RootMeanSquaredError,
     SparseCategoricalAccuracy,
     SparseCategoricalCrossentropy,
+    SparseTopKCategoricalAccuracy,
+    SquaredHinge,
+    TopKCategoricalAccuracy,
     binary_accuracy,
     categorical_accuracy,
     sparse_categorical_accuracy,
+    sparse_top_k_categorical_accuracy,
+    top_k_categorical_accuracy,
 )
+from fastseq.metrics.regression import R2Score
 from fastseq.metrics.sequences import CharacterErrorRate, EditDistance, ExactMatch, WordErrorRate
 
 __all__ = [
+    "AUC",
     "Accuracy",
     "BinaryAccuracy",
     "BinaryCrossentropy",
     "CategoricalAccuracy",
     "CategoricalCrossentropy",
+    "CategoricalHinge",
     "CharacterErrorRate",
+    "CosineSimilarity",
     "EditDistance",
     "ExactMatch",
+    "F1Score",
+    "FBetaScore",
+    "FalseNegatives",
+    "FalsePositives",
+    "Hinge",
+    "KLDivergence",
+    "LogCoshError",
     "Mean",
     "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
     "MeanMetricWrapper",
     "MeanSquaredError",
+    "MeanSquaredLogarithmicError",
     "Metric",
+    "Poisson",
+    "Precision",
+    "R2Score",
+    "Recall",
+    "RootMeanSquaredError",
     "SparseCategoricalAccuracy",
     "SparseCategoricalCrossentropy",
+    "SparseTopKCategoricalAccuracy",
+    "SquaredHinge",
+    "Sum",
+    "TopKCategoricalAccuracy",
+    "TrueNegatives",
+    "TruePositives",
     "WordErrorRate",
     "binary_accuracy",
+    "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_accuracy",
+    "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_hinge",
     "character_error_rate",
     "edit_distance",
     "exact_match",
     "get",
+    "hinge",
+    "huber",
     "is_accuracy",
+    "kl_divergence",
+    "log_cosh",
+    "mean_absolute_error",
+    "mean_absolute_percentage_error",
     "mean_edit_distance",
+    "mean_squared_error",
+    "mean_squared_logarithmic_error",
+    "poisson",
     "sparse_categorical_accuracy",
+    "sparse_categorical_crossentropy",
+    "sparse_top_k_categorical_accuracy",
+    "squared_hinge",
+    "top_k_categorical_accuracy",
     "word_error_rate",
 ]
 
 _CLASSES: tuple[type[Metric], ...] = (
-    Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy,
-    CharacterErrorRate, EditDistance, ExactMatch, Mean, MeanAbsoluteError, MeanSquaredError,
-    SparseCategoricalAccuracy, SparseCategoricalCrossentropy, WordErrorRate,
+    AUC, Accuracy, BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy,
+    CategoricalHinge, CharacterErrorRate, CosineSimilarity, EditDistance, ExactMatch, F1Score, FBetaScore,
+    FalseNegatives, FalsePositives, Hinge, KLDivergence, LogCoshError, Mean, MeanAbsoluteError,
+    MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError, Poisson, Precision, R2Score,
+    Recall, RootMeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy,
+    SparseTopKCategoricalAccuracy, SquaredHinge, Sum, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
+    WordErrorRate,
 )  # fmt: skip
 KNOWN: dict[str, type[Metric]] = {snake(c.__name__): c for c in _CLASSES}
 _ALIASES = {
-    "mse": "mean_squared_error",
-    "mae": "mean_absolute_error",
+    "bce": "binary_crossentropy",
     "cer": "character_error_rate",
+    "fbeta_score": "f_beta_score",
+    "kld": "kl_divergence",
+    "log_cosh": "log_cosh_error",
+    "logcosh": "log_cosh_error",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "mse": "mean_squared_error",
+    "msle": "mean_squared_logarithmic_error",
+    "rmse": "root_mean_squared_error",
     "wer": "word_error_rate",
 }
 # Functions of whole sequences: a model's outputs are not those, the metric of the name reads them first.
@@ -113,7 +210,8 @@ def get(identifier: Any, function: str = "metrics.get", argument: str = "identif
     """A metric meant by a name, a function of (y_true, y_pred), a class or an object.
 
     Args:
-        identifier: ``"mse"``, ``"CategoricalAccuracy"``, a Metric, its class, or any function.
+        identifier: ``"mse"``, ``"CategoricalAccuracy"``, a Metric, its class, any function, or
+            ``{"class_name": ..., "config": {...}}``.
         function: Who asks, for the error's text.
         argument: The argument's name, for the error's text.
     Raises:
@@ -124,6 +222,10 @@ def get(identifier: Any, function: str = "metrics.get", argument: str = "identif
         return identifier
     if isinstance(identifier, type) and issubclass(identifier, Metric):
         return identifier()
+    if isinstance(identifier, dict) and "class_name" in identifier:
+        cls = known_as(identifier["class_name"], KNOWN, function, argument, _ALIASES)
+        made: Metric = cls.from_config(identifier.get("config", {}))
+        return made
     if isinstance(identifier, str):
         metric = known_as(identifier, KNOWN, function, argument, _ALIASES)()
         metric.name = identifier  # the log's key is the word that was used, as in Keras

@@ -10,7 +10,7 @@ from fastseq._arrays import Array, total
 from fastseq._names import snake
 from fastseq.losses.base import Loss, widened
 
-__all__ = ["Mean", "Metric"]
+__all__ = ["Mean", "Metric", "Sum"]
 
 
 class Metric:
@@ -32,8 +32,8 @@ class Metric:
         """Counts one batch."""
         raise NotImplementedError
 
-    def result(self) -> float:
-        """The value over everything since the last reset."""
+    def result(self) -> Any:
+        """The value over everything since the last reset: a number, or an array of several."""
         raise NotImplementedError
 
     def reset_state(self) -> None:
@@ -43,7 +43,7 @@ class Metric:
     def follow(self, loss: Loss | None) -> None:
         """Told once by a model which loss its output has; most metrics need not know."""
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Counts one batch and returns the value so far."""
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()
@@ -51,6 +51,32 @@ class Metric:
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this metric again."""
         return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A new metric with these arguments."""
+        return cls(**config)
+
+
+class Sum(Metric):
+    """The sum of the values it is given, times their weights."""
+
+    def reset_state(self) -> None:
+        self.total = 0.0
+
+    def result(self) -> float:
+        return self.total
+
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        """Counts values: a number, or an array whose first axis is the batch."""
+        values = np.asarray(values, dtype=np.float64)
+        if sample_weight is not None:
+            values = values * widened(np.asarray(sample_weight), values.shape)
+        self.total += total(values)
+
+    def __call__(self, values: Any, sample_weight: Any = None) -> float:  # type: ignore[override]
+        self.update_state(values, sample_weight)
+        return self.result()
 
 
 class Mean(Metric):
