@@ -306,6 +306,58 @@ def embedding_gradient(ids, dy, rows):
     return dtable
 
 
+# -------------------------------------------------------------------------------- images
+
+
+def _pair(value):
+    return value if isinstance(value, tuple) else (value, value)
+
+
+def _window_starts(size, taps, stride, dilation, padding):
+    """Where windows begin along one axis, negative within the padding in front."""
+    reach = (taps - 1) * dilation + 1
+    if padding == "valid":
+        return list(range(0, size - reach + 1, stride))
+    count = -(-size // stride)
+    missing = max((count - 1) * stride + reach - size, 0)
+    return [i * stride - missing // 2 for i in range(count)]
+
+
+def _windows(x, taps, strides, dilation, padding):
+    """x as (batch, new height, new width, taps, taps, channels), NaN outside of the image."""
+    taps, strides, dilation = _pair(taps), _pair(strides), _pair(dilation)
+    rows, columns = (
+        _window_starts(x.shape[1 + a], taps[a], strides[a], dilation[a], padding) for a in range(2)
+    )
+    out = np.full((x.shape[0], len(rows), len(columns), *taps, x.shape[3]), np.nan)
+    for i, top in enumerate(rows):
+        for j, left in enumerate(columns):
+            for a in range(taps[0]):
+                for b in range(taps[1]):
+                    r, c = top + a * dilation[0], left + b * dilation[1]
+                    if 0 <= r < x.shape[1] and 0 <= c < x.shape[2]:
+                        out[:, i, j, a, b] = x[:, r, c]
+    return out
+
+
+def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1, activation="linear"):
+    windows = np.nan_to_num(_windows(_f64(x), kernel.shape[:2], strides, dilation_rate, padding))
+    y = np.einsum("nijabc,abcu->niju", windows, _f64(kernel))
+    if bias is not None:
+        y = y + _f64(bias)
+    return globals()[activation](y)
+
+
+def max_pool2d(x, *, pool_size=2, strides=None, padding="valid"):
+    windows = _windows(_f64(x), pool_size, strides or pool_size, 1, padding)
+    return np.nanmax(windows, axis=(3, 4))
+
+
+def average_pool2d(x, *, pool_size=2, strides=None, padding="valid"):
+    windows = _windows(_f64(x), pool_size, strides or pool_size, 1, padding)
+    return np.nanmean(windows, axis=(3, 4))
+
+
 # ----------------------------------------------------------------------- losses, one value per row
 
 

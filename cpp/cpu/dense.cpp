@@ -2,131 +2,13 @@
 // N rows, F features, U units. Columns of a product go in panels of a few registers; the last may be
 // narrower.
 #include "cpu/dense_kernels.h"
-#include "cpu/gemm.h"
-#include "cpu/rowwise_activation.h"
+#include "cpu/panels.h"
 
 namespace fastseq {
 namespace FASTSEQ_TARGET {
 
-constexpr std::ptrdiff_t block_rows = 64;   // rows whose results stay in cache for the activation
 constexpr std::ptrdiff_t chunk_rows = 256;  // rows of x and dy that one part of x' da works on
 constexpr std::ptrdiff_t few_rows = 16;     // below it, packing the kernel costs more than it saves
-
-FASTSEQ_INLINE std::ptrdiff_t smaller(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
-
-struct Part {
-  std::ptrdiff_t begin, end;
-};
-
-// The member's part of `items`, whole multiples of `grain` but for the last.
-FASTSEQ_INLINE Part part_of(std::ptrdiff_t items, std::ptrdiff_t grain, const Team& team) {
-  const std::ptrdiff_t grains = (items + grain - 1) / grain;
-  return {smaller(items, grains * team.index / team.count * grain),
-          smaller(items, grains * (team.index + 1) / team.count * grain)};
-}
-
-// The columns of a product, cut into panels.
-template <class T>
-struct Panels {
-  static constexpr std::ptrdiff_t lanes = Vec<T>::lanes, width = wide_vectors * lanes;
-  std::ptrdiff_t columns;
-
-  FASTSEQ_INLINE std::ptrdiff_t count() const { return (columns + width - 1) / width; }
-  FASTSEQ_INLINE std::ptrdiff_t padded() const { return (columns + lanes - 1) / lanes * lanes; }
-  FASTSEQ_INLINE std::ptrdiff_t first(std::ptrdiff_t p) const { return p * width; }
-  FASTSEQ_INLINE std::ptrdiff_t columns_of(std::ptrdiff_t p) const {
-    return smaller(width, columns - first(p));
-  }
-  FASTSEQ_INLINE std::ptrdiff_t padded_of(std::ptrdiff_t p) const {
-    return smaller(width, padded() - first(p));
-  }
-  FASTSEQ_INLINE bool whole(std::ptrdiff_t p) const { return columns_of(p) == padded_of(p); }
-};
-
-// Copies `rows` rows of a panel side by side, zeros behind the last column.
-template <class T>
-void pack_panel(const Panels<T>& panels, std::ptrdiff_t p, std::ptrdiff_t rows, const T* from, T* to) {
-  const std::ptrdiff_t columns = panels.columns_of(p), padded = panels.padded_of(p);
-  for (std::ptrdiff_t r = 0; r < rows; ++r)
-    for (std::ptrdiff_t c = 0; c < padded; c += Vec<T>::lanes) {
-      const T* source = from + r * panels.columns + panels.first(p) + c;
-      Vec<T>::load_part(source, columns - c).store(to + r * padded + c);
-    }
-}
-
-// The same of the transposed matrix: from is (columns, rows).
-template <class T>
-void pack_panel_transposed(const Panels<T>& panels, std::ptrdiff_t p, std::ptrdiff_t rows, const T* from,
-                           T* to) {
-  const std::ptrdiff_t columns = panels.columns_of(p), padded = panels.padded_of(p);
-  for (std::ptrdiff_t c = 0; c < padded; ++c)
-    for (std::ptrdiff_t r = 0; r < rows; ++r)
-      to[r * padded + c] = c < columns ? from[(panels.first(p) + c) * rows + r] : T(0);
-}
-
-// da = dy slope(y) for `rows` rows of the columns from `first` on; `to` has rows of `padded` elements.
-template <class T>
-void gradient_of_sums(const DenseBackward<T>& call, std::ptrdiff_t row, std::ptrdiff_t rows,
-                      std::ptrdiff_t first, std::ptrdiff_t columns, std::ptrdiff_t padded, T* to) {
-  using V = Vec<T>;
-  with_activation(call.activation, [&](auto name) {
-    for (std::ptrdiff_t r = 0; r < rows; ++r) {
-      const std::ptrdiff_t at = (row + r) * call.U + first;
-      for (std::ptrdiff_t c = 0; c < padded; c += V::lanes) {
-        V d = V::load_part(call.dy + at + c, columns - c);
-        if constexpr (name.value != Activation::linear)
-          d = d * activation_slope(name.value, V::load_part(call.y + at + c, columns - c));
-        d.store(to + r * padded + c);
-      }
-    }
-  });
-}
-
-template <class T>
-void activate_block(Activation activation, const T* from, std::ptrdiff_t from_row, T* to,
-                    std::ptrdiff_t to_row, std::ptrdiff_t rows, std::ptrdiff_t columns) {
-  using V = Vec<T>;
-  with_activation(activation, [&](auto name) {
-    for (std::ptrdiff_t r = 0; r < rows; ++r)
-      for (std::ptrdiff_t c = 0; c < columns; c += V::lanes)
-        activate(name.value, V::load_part(from + r * from_row + c, columns - c))
-            .store_part(to + r * to_row + c, columns - c);
-  });
-}
-
-// One panel's results for a few rows, `columns` wide in memory and `padded` in registers: straight into
-// place, or through `buffer` where the panel is narrower than its registers.
-template <class T>
-struct Destination {
-  T* to;
-  std::ptrdiff_t to_row, columns, padded;
-  bool add;  // to what is there
-  Activation activation;
-};
-
-// to = activation(init + A B); p has A, B and, unless it adds, where sums start.
-template <class T>
-void product_into(Product<T> p, const Destination<T>& d, T* buffer) {
-  const bool direct = d.columns == d.padded;
-  p.blocks = 1;
-  p.b_row = p.b_row != 0 ? p.b_row : d.padded;
-  p.c = direct ? d.to : buffer;
-  p.c_row = direct ? d.to_row : d.padded;
-  p.c_vector = p.init_vector = Vec<T>::lanes;
-  if (d.add) {
-    if (!direct) activate_block(Activation::linear, d.to, d.to_row, buffer, d.padded, p.rows, d.columns);
-    p.init = p.c;
-    p.init_row = p.c_row;
-  }
-  product(p, static_cast<int>(d.padded / Vec<T>::lanes));
-  if (!direct || d.activation != Activation::linear)
-    activate_block(d.activation, p.c, p.c_row, d.to, d.to_row, p.rows, d.columns);
-}
-
-template <class T>
-struct Block {
-  alignas(64) T buffer[block_rows * Panels<T>::width];
-};
 
 template <class T>
 std::ptrdiff_t forward_packed_count(const DenseForward<T>& call) {
@@ -174,18 +56,6 @@ void dense_forward(const DenseForward<T>& call, const Team& team) {
   forward_part(call, rows, by_rows ? Part{0, panels.count()} : mine, bias, in_place);
 }
 
-// Sums of `rows` rows of a packed panel, to dbias.
-template <class T>
-void add_rows(const T* packed, std::ptrdiff_t rows, const Destination<T>& d) {
-  using V = Vec<T>;
-  for (std::ptrdiff_t c = 0; c < d.columns; c += V::lanes) {
-    V total = V(T(0));
-    for (std::ptrdiff_t r = 0; r < rows; ++r) total += V::load(packed + r * d.padded + c);
-    if (d.add) total = V::load_part(d.to + c, d.columns - c) + total;
-    total.store_part(d.to + c, d.columns - c);
-  }
-}
-
 // x' da for some features and panels, and with `bias` the sums of da. One panel of da is packed at a time.
 template <class T>
 void backward_kernel(const DenseBackward<T>& call, Part features, Part some_panels, bool bias, T* packed) {
@@ -196,9 +66,10 @@ void backward_kernel(const DenseBackward<T>& call, Part features, Part some_pane
                          padded = panels.padded_of(p);
     for (std::ptrdiff_t r = 0; r == 0 || r < call.N; r += chunk_rows) {
       const std::ptrdiff_t rows = smaller(chunk_rows, call.N - r);
-      gradient_of_sums(call, r, rows, first, columns, padded, packed);
+      gradient_of_sums(call.activation, call.dy + r * call.U + first, call.y + r * call.U + first, call.U,
+                       rows, columns, padded, packed);
       if (bias && call.dbias != nullptr)
-        add_rows(packed, rows,
+        add_rows(packed, padded, rows,
                  {call.dbias + first, 0, columns, padded, call.add_bias || r > 0, Activation::linear});
       if (call.dkernel == nullptr) continue;
       for (std::ptrdiff_t f = features.begin; f < features.end; f += block_rows) {
@@ -225,7 +96,8 @@ void backward_input(const DenseBackward<T>& call, Part rows, T* da) {
   Block<T> block;
   for (std::ptrdiff_t r = rows.begin; r < rows.end; r += block_rows) {
     const std::ptrdiff_t count = smaller(block_rows, rows.end - r);
-    gradient_of_sums(call, r, count, 0, call.U, da_row, da);
+    gradient_of_sums(call.activation, call.dy + r * call.U, call.y + r * call.U, call.U, count, call.U,
+                     da_row, da);
     for (std::ptrdiff_t p = 0; p < panels.count(); ++p) {
       const std::ptrdiff_t first = panels.first(p);
       Product<T> of = {};

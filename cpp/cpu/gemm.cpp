@@ -55,8 +55,7 @@ FASTSEQ_OUTLINE void product_tile(const Product<T>& p, std::ptrdiff_t first_row)
   for (std::ptrdiff_t block = lead ? -1 : 0; block < p.blocks; ++block) {
     const bool first = block < 0;
     const std::ptrdiff_t a_row = first ? p.lead_row : p.a_row, a_step = Transposed ? a_row : 1;
-    const T* a =
-        Transposed ? p.a + first_row : (first ? p.lead_a : p.a + block * p.a_block) + first_row * a_row;
+    const T* a = (first ? p.lead_a : p.a + block * p.a_block) + first_row * (Transposed ? 1 : a_row);
     std::ptrdiff_t k = first ? p.lead_depth : p.depth;
     for (; k >= unroll; k -= unroll) {
 #pragma GCC unroll 4

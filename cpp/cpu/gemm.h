@@ -16,7 +16,7 @@ struct Product {
   std::ptrdiff_t rows;
 
   // A(r, k): k runs over `blocks` blocks of `depth`. Row-major: a[r * a_row + block * a_block + k].
-  // Transposed (a_transposed): one block, a[k * a_row + r].
+  // Transposed (a_transposed): a[block * a_block + k * a_row + r].
   const T* a;
   std::ptrdiff_t a_row, a_block;
   std::ptrdiff_t blocks, depth;

@@ -130,15 +130,38 @@ inline RowShape rows_of(const char* function, const char* argument, const py::ar
 constexpr std::size_t bytes_worth_a_block = std::size_t{32} << 20;
 
 template <class T>
-py::array_t<T> empty_like(const py::array& a) {
-  const std::vector<py::ssize_t> shape(a.shape(), a.shape() + a.ndim());
-  const auto count = static_cast<std::size_t>(a.size());
+py::array_t<T> empty_of(const std::vector<std::int64_t>& sizes) {
+  const std::vector<py::ssize_t> shape(sizes.begin(), sizes.end());
+  std::size_t count = 1;
+  for (const std::int64_t size : sizes) count *= static_cast<std::size_t>(size);
   if (count < bytes_worth_a_block / sizeof(T)) return py::array_t<T>(shape);
   std::unique_ptr<Arena> arena = std::make_unique<Arena>(Arena::borrow(Arena::room<T>(count)));
   T* const elements = arena->take<T>(count);
   const py::capsule owner(arena.get(), [](void* owned) { delete static_cast<Arena*>(owned); });
   arena.release();
   return py::array_t<T>(shape, elements, owner);
+}
+
+template <class T>
+py::array_t<T> empty_like(const py::array& a) {
+  return empty_of<T>(shape_of(a));
+}
+
+// A parameter's gradient: None is not wanted, True asks for a new array, an array is added to.
+template <class T>
+py::object gradient_array(const char* function, const char* argument, const py::object& asked,
+                          std::initializer_list<std::int64_t> shape, T*& data, bool& add) {
+  if (asked.is_none()) return asked;
+  if (!py::isinstance<py::array>(asked)) {
+    py::array_t<T> fresh(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+    data = fresh.mutable_data();
+    return std::move(fresh);
+  }
+  const auto array = py::reinterpret_borrow<py::array>(asked);
+  data = writable_elements<T>(function, argument, array);
+  check_shape(function, argument, array, shape);
+  add = true;
+  return asked;
 }
 
 // Shape of `a` without its last axis, or with another one.

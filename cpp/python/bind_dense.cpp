@@ -44,23 +44,6 @@ py::array bind_dense_forward(const py::array& x, const py::array& kernel,
   });
 }
 
-// A parameter's gradient: None is not wanted, True asks for a new array, an array is added to.
-template <class T>
-py::object gradient_array(const char* function, const char* argument, const py::object& asked,
-                          std::initializer_list<std::int64_t> shape, T*& data, bool& add) {
-  if (asked.is_none()) return asked;
-  if (!py::isinstance<py::array>(asked)) {
-    py::array_t<T> fresh(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-    data = fresh.mutable_data();
-    return std::move(fresh);
-  }
-  const auto array = py::reinterpret_borrow<py::array>(asked);
-  data = writable_elements<T>(function, argument, array);
-  check_shape(function, argument, array, shape);
-  add = true;
-  return asked;
-}
-
 py::tuple bind_dense_backward(const py::array& x, const py::array& kernel, const py::array& y,
                               const py::array& dy, const char* activation, bool wants_x,
                               const py::object& dkernel, const py::object& dbias) {

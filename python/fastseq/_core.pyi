@@ -8,6 +8,7 @@ import numpy as np
 from fastseq._arrays import Array
 
 __version__: str
+_Axis = tuple[int, int, int, int, int]
 
 # bind_info.cpp
 def read_environment() -> None: ...
@@ -36,6 +37,29 @@ def softmax_backward(function: str, y: Array, dy: Array, logarithm: bool) -> Arr
 def is_laid_out(value: object) -> bool: ...
 def is_floating(value: object, dtype: object) -> bool: ...
 def total(values: Array) -> float: ...
+
+# bind_conv.cpp
+def conv2d_forward(
+    x: Array, kernel: Array, bias: Array | None, h: _Axis | None, w: _Axis | None, activation: str
+) -> Array: ...
+def conv2d_backward(
+    x: Array,
+    kernel: Array,
+    y: Array,
+    dy: Array,
+    h: _Axis | None,
+    w: _Axis | None,
+    activation: str,
+    wants_x: bool,
+    dkernel: Array | bool | None,
+    dbias: Array | bool | None,
+) -> tuple[Array | None, Array | None, Array | None]: ...
+def pool2d_forward(
+    average: bool, x: Array, h: _Axis | None, w: _Axis | None, places: bool
+) -> tuple[Array, Array | None]: ...
+def pool2d_backward(
+    average: bool, x_shape: tuple[int, ...], place: Array | None, dy: Array, h: _Axis | None, w: _Axis | None
+) -> Array: ...
 
 # bind_ctc.cpp
 def ctc(

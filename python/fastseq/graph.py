@@ -15,7 +15,7 @@ import numpy as np
 
 from fastseq._arrays import Array
 from fastseq._symbol import Node, Op, RandomSeed, Symbol, Variable, apply
-from fastseq.ops import arrays, symbolic
+from fastseq.ops import arrays, conv, symbolic
 
 __all__ = ["Head", "Plan", "activation_before", "pack", "segments"]
 
@@ -128,7 +128,7 @@ def activation_before(output: Symbol) -> tuple[str, Symbol]:
     """What made the rows of ``output``: the name of an activation, and what that was given.
 
     Slices, reshapes and the like that leave the last axis alone are followed, and done to what the
-    activation was given. A Dense without activation is "linear" and gives ``output`` itself; another
+    activation was given. A Dense or Conv2D without one is "linear" and gives ``output`` itself; another
     operation gives its own name, a model's input "input".
     """
     moves = []
@@ -139,7 +139,7 @@ def activation_before(output: Symbol) -> tuple[str, Symbol]:
     if node is None:
         return "input", output
     if node.op not in (symbolic.SOFTMAX, symbolic.ACTIVATION):
-        linear = node.op is symbolic.DENSE and node.options["activation"] == "linear"
+        linear = node.op in PRODUCTS and node.options["activation"] == "linear"
         return "linear" if linear else node.op.name, output
     source = node.inputs[0]
     for move in reversed(moves):
@@ -254,11 +254,11 @@ class _Program:
                 instruction.options["repeat"] = made.options["n"]
 
     def fuse_activation(self, needed: Sequence[int]) -> None:
-        """Dense followed by nothing but an activation applies it itself."""
+        """Dense or Conv2D followed by nothing but an activation applies it itself."""
         for instruction in list(self.instructions):
             if instruction.op is not symbolic.ACTIVATION:
                 continue
-            made = self.maker(instruction.inputs[0], symbolic.DENSE)
+            made = next(filter(None, (self.maker(instruction.inputs[0], op) for op in PRODUCTS)), None)
             if made and made.options["activation"] == "linear" and self.users(made.outputs[0], needed) == 1:
                 made.options["activation"] = instruction.options["name"]
                 made.outputs = instruction.outputs
@@ -280,6 +280,7 @@ class _Program:
                 instruction.options["return_sequence"] = False
 
 
+PRODUCTS = (symbolic.DENSE, conv.CONV2D)  # what applies an activation itself
 RECURRENT = (symbolic.LSTM, symbolic.GRU, symbolic.SIMPLE_RNN)
 
 

@@ -14,6 +14,7 @@ Losses give value and gradient in one call: ``loss(prediction, target, weights)`
 
 from fastseq.ops.activation import *  # noqa: F403
 from fastseq.ops.arrays import *  # noqa: F403
+from fastseq.ops.conv import *  # noqa: F403
 from fastseq.ops.ctc import *  # noqa: F403
 from fastseq.ops.ctc_align import *  # noqa: F403
 from fastseq.ops.ctc_decode import *  # noqa: F403
@@ -23,6 +24,7 @@ from fastseq.ops.gather import *  # noqa: F403
 from fastseq.ops.loss import *  # noqa: F403
 from fastseq.ops.ngram import *  # noqa: F403
 from fastseq.ops.optimizer import *  # noqa: F403
+from fastseq.ops.pool import *  # noqa: F403
 from fastseq.ops.products import *  # noqa: F403
 from fastseq.ops.reduce import *  # noqa: F403
 from fastseq.ops.rnn import *  # noqa: F403

@@ -1,0 +1,160 @@
+"""Convolution over images, (batch, height, width, channels), with bias and activation in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fastseq import _core
+from fastseq._arrays import Array, describe, floating, message
+from fastseq._symbol import Op, Shape, apply
+from fastseq.ops._saved import Saved, check_wanted, opened
+from fastseq.ops._windows import axes_of, output_shape, padding_of, pair
+from fastseq.ops.activation import activation_backward, activation_forward
+
+__all__ = ["Conv2DGradients", "conv2d", "conv2d_backward", "conv2d_forward"]
+
+
+class Conv2DGradients(NamedTuple):
+    """Gradients in the shapes of the inputs; None where not wanted or not given to forward."""
+
+    x: Array | None
+    kernel: Array | None
+    bias: Array | None
+
+
+def conv2d_forward(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    strides: Any = 1,
+    padding: str = "valid",
+    dilation_rate: Any = 1,
+    activation: str = "linear",
+    training: bool = True,
+) -> tuple[Array, Any]:
+    """``y = activation(bias + the sum over a window of x times kernel)``, at each place of the window.
+
+    Args:
+        x: (batch, height, width, channels), any real dtype; computed in the dtype of ``kernel``.
+        kernel: (kernel height, kernel width, channels, filters), float32 or float64.
+        bias: (filters,) or None.
+        strides: How far the window moves: an int, or (height, width).
+        padding: "valid": windows lie in the image; "same": zeros around it, such that y is
+            ceil(size / stride) in size, the odd one below and to the right.
+        dilation_rate: How far neighbours in the window are apart: an int, or (height, width).
+        activation: A name as for ``activation_forward``.
+        training: Keep what backward needs; False: saved is None.
+    Returns:
+        y, (batch, new height, new width, filters), and what ``conv2d_backward`` needs. x and ``kernel``
+        are read again by backward and must not change before it.
+    Raises:
+        TypeError: Something is not an array of real numbers, or an option not an integer.
+        ValueError: Shapes disagree, x is smaller than the window, or there is no such option.
+    """
+    function = "conv2d_forward"
+    kernel = floating(kernel, function, "kernel", ndim=4)
+    dtype = kernel.dtype
+    x = floating(x, function, "x", dtype=dtype)
+    if bias is not None:
+        bias = floating(bias, function, "bias", dtype=dtype)
+    if not isinstance(activation, str):
+        raise TypeError(message(function, "activation", "be the name of one", describe(activation)))
+    h, w = axes_of(
+        function,
+        x.shape,
+        kernel.shape[:2],
+        pair(strides, function, "strides"),
+        pair(dilation_rate, function, "dilation_rate"),
+        padding_of(padding, function),
+    )
+    if _core.is_output_activation(activation):
+        y = _core.conv2d_forward(x, kernel, bias, h, w, activation)
+        after = None
+    else:  # its slope needs the sums, or the whole row
+        sums = _core.conv2d_forward(x, kernel, bias, h, w, "linear")
+        y, after = activation_forward(sums, activation, training=training)
+        activation = "linear"
+    if not training:
+        return y, None
+    return y, Saved(function, x, kernel, bias is not None, y, h, w, activation, after)
+
+
+def conv2d_backward(
+    saved: Any,
+    dy: Any,
+    wanted: Sequence[str] = Conv2DGradients._fields,
+    into: Mapping[str, Array] | None = None,
+    keep: bool = False,
+) -> Conv2DGradients:
+    """The gradients of ``conv2d_forward``.
+
+    Args:
+        saved: What forward returned; used up unless ``keep``.
+        dy: Like y.
+        wanted: Which gradients to compute: some of x, kernel, bias.
+        into: Arrays by name (kernel, bias) to which the gradients are added.
+        keep: Leave ``saved`` usable for another backward.
+    Raises:
+        TypeError: ``saved`` is something else.
+        ValueError: Shapes disagree with forward's, or ``wanted`` names something else.
+        RuntimeError: ``saved`` was used up.
+    """
+    function = "conv2d_backward"
+    check_wanted(wanted, Conv2DGradients._fields, function)
+    x, kernel, has_bias, y, h, w, activation, after = opened(saved, "conv2d_forward", function, keep)
+    if after is not None:
+        dy = activation_backward(after, dy, keep=keep).x
+    else:
+        dy = floating(dy, function, "dy", dtype=kernel.dtype)
+    into = into or {}
+    # True asks for a new array
+    dkernel = into.get("kernel", True) if "kernel" in wanted else None
+    dbias = into.get("bias", True) if has_bias and "bias" in wanted else None
+    made = _core.conv2d_backward(x, kernel, y, dy, h, w, activation, "x" in wanted, dkernel, dbias)
+    return Conv2DGradients(*made)
+
+
+def _infer(
+    x: Any, kernel: Any, bias: Any, *, strides: Any, padding: str, dilation_rate: Any, activation: str
+) -> tuple[tuple[Shape, Any], ...]:
+    function = "conv2d"
+    if len(kernel.shape) != 4:
+        raise ValueError(message(function, "kernel", "have 4 dimensions", f"shape {tuple(kernel.shape)}"))
+    high, wide, channels, filters = kernel.shape
+    axes = axes_of(
+        function,
+        x.shape,
+        (high, wide),
+        pair(strides, function, "strides"),
+        pair(dilation_rate, function, "dilation_rate"),
+        padding_of(padding, function),
+    )
+    if x.shape[3] not in (None, channels):
+        raise ValueError(message(function, "x", f"have {channels} channels", f"shape {tuple(x.shape)}"))
+    return ((output_shape(x.shape, axes, filters), kernel.dtype),)
+
+
+_ARGUMENTS = ("x", "kernel", "bias")
+CONV2D = Op("conv2d", _ARGUMENTS, conv2d_forward, _infer, conv2d_backward, _ARGUMENTS, adds=True)
+
+
+def conv2d(
+    x: Any,
+    kernel: Any,
+    bias: Any = None,
+    *,
+    strides: Any = 1,
+    padding: str = "valid",
+    dilation_rate: Any = 1,
+    activation: str = "linear",
+) -> Any:
+    """Convolution of arrays or Symbols: ``conv2d_forward`` without ``saved``."""
+    options = {
+        "strides": strides,
+        "padding": padding,
+        "dilation_rate": dilation_rate,
+        "activation": activation,
+    }
+    return apply(CONV2D, (x, kernel, bias), options)
