@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import fastseq
-from fastseq.recipes import dates, translation
+from fastseq.recipes import dates
 from fastseq.recipes.translation import TranslationResult, read_pairs, train_translation
-from fastseq.recipes.translator import Translator, texts_of_pairs
+from fastseq.recipes.translator import Buckets, Translator, texts_of_pairs
 
 # small enough to train in a blink
 SMALL = {"units": 12, "training_size": 60, "epochs": 1, "batch_size": 16, "verbose": 0}
@@ -88,8 +88,12 @@ def test_targets_are_the_decoders_inputs_one_character_later():
     assert spelled(data.decoder) == ["\txyz\n", "\tz\n__"]
     assert spelled(data.target) == ["xyz\n_", "z\n___"]
     ragged = texts_of_pairs(pairs, source, target, True)
-    assert spelled(ragged.decoder) == ["\txyz_", "\tz___"]
-    assert np.array_equal(ragged.target, data.target)
+    assert spelled(ragged.decoder) == ["\txyz", "\tz__"]
+    assert target.decode(ragged.target[:, :2], calc_argmax=False) == ["xy", "z\n"]
+    assert np.array_equal(ragged.target[0], data.target[0, :4].argmax(axis=-1))
+    ids = texts_of_pairs(pairs, source, target, True, embedding=2)
+    assert ids.encoder.tolist() == [[1, 2], [1, 0]]
+    assert np.array_equal(ids.decoder > 0, ragged.decoder.any(axis=-1))
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -148,8 +152,9 @@ def test_it_trains_as_in_keras(cell, ragged, attention, embedding):
     theirs.set_weights(ours.get_weights())
     # Keras's own RMSprop squares the parts of an embedding's gradient before it adds them up
     optimizer = "sgd" if embedding else "rmsprop"
-    ours.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
-    theirs.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"], run_eagerly=True)
+    loss = "sparse_categorical_crossentropy" if ragged else "categorical_crossentropy"
+    ours.compile(optimizer, loss, metrics=["accuracy"])
+    theirs.compile(optimizer, loss, metrics=["accuracy"], run_eagerly=True)
     data = texts_of_pairs(random_pairs(20, np.random.default_rng(0)), source, target, ragged, embedding)
     encoder, decoder, later = (part.astype(np.float32) for part in data)
     for _ in range(3):
@@ -170,15 +175,71 @@ def test_ragged_it_is_the_same_however_long_the_padding(attention, embedding):
     pairs = [("".join(rng.choice(list("abcdef"), n)), "".join(rng.choice(list("xyz"), n // 2 + 1)))
              for n in range(1, 9)]  # fmt: skip
     encoder, decoder, later = texts_of_pairs(pairs, source, target, True, embedding)
-    network.training.compile("rmsprop", "categorical_crossentropy")
+    network.training.compile("rmsprop", "sparse_categorical_crossentropy")
     together = network.training.evaluate([encoder, decoder], later, batch_size=8, verbose=0)
     apart = []
     for k in range(8):
         e, d, t = texts_of_pairs(pairs[k : k + 1], source, target, True, embedding)
         value = network.training.evaluate([e, d], t, verbose=0)
-        assert np.count_nonzero(d) == t.sum() == len(pairs[k][1]) + 1
+        assert np.count_nonzero(d) == t.size == len(pairs[k][1]) + 1
         apart += [value] * (len(pairs[k][1]) + 1)
     assert together == pytest.approx(np.mean(apart), rel=1e-5)
+
+
+def buckets(pairs, batch_size, seed=0):
+    return Buckets(pairs, *tables("abcdef", "xyz"), 0, batch_size, seed)
+
+
+def test_buckets_hold_every_pair_once_and_little_padding():
+    pairs = random_pairs(203, np.random.default_rng(0))
+    made = buckets(pairs, 8)
+    source, target = tables("abcdef", "xyz")
+    epochs = []
+    for _ in range(2):
+        found, steps, padded = [], 0, 0
+        for (encoder, decoder), later, weights in made:
+            assert encoder.any(axis=(0, 2))[-1]
+            assert decoder.any(axis=(0, 2))[-1]  # no step that all pairs could do without
+            steps, padded = steps + decoder.any(axis=-1).sum(), padded + later.size
+            for row in range(len(encoder)):
+                asked = source.decode(encoder[row][encoder[row].any(axis=-1)])
+                fed = target.decode(decoder[row][decoder[row].any(axis=-1)])
+                assert target.decode(later[row, : len(fed)], calc_argmax=False) == fed[1:] + "\n"
+                found.append((asked, fed[1:]))
+            assert np.ptp(weights) == 0
+        assert sorted(found) == sorted(pairs)
+        assert padded < 1.15 * steps
+        epochs.append(found)
+        made.on_epoch_begin()
+    assert epochs[0] != epochs[1]
+    assert len(made) == -(-203 // 8)
+    again = buckets(pairs, 8)
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(again, buckets(pairs, 8), strict=True))
+
+
+def test_the_loss_of_buckets_is_that_of_characters():
+    """However they are cut; and so is its gradient, in the mean."""
+    pairs = random_pairs(23, np.random.default_rng(0))
+    network = Translator(fastseq.layers.LSTM, 9, *tables("abcdef", "xyz"), True)
+    model = network.training
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    whole = model.evaluate(buckets(pairs, 23), verbose=0)
+    assert model.evaluate(buckets(pairs, 4), verbose=0) == pytest.approx(whole, rel=1e-5)
+    alone = [model.evaluate(buckets([pair], 1), verbose=0) * (len(pair[1]) + 1) for pair in pairs]
+    assert whole == pytest.approx(sum(alone) / sum(len(text) + 1 for _, text in pairs), rel=1e-5)
+    (x, y, weights), count = buckets(pairs, 23)[0], len(pairs)
+    gradient = model.gradients(x, y, weights)
+    parts = [model.gradients(*batch) for batch in buckets(pairs, 4)]
+    rows = [len(batch[1]) for batch in buckets(pairs, 4)]
+    for k, expected in enumerate(gradient):
+        mean = sum(n * part[k] for n, part in zip(rows, parts, strict=True)) / count
+        np.testing.assert_allclose(mean, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_sources_may_be_empty():
+    model = Translator(fastseq.layers.LSTM, 4, *tables("abcdef", "xyz"), True).training
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(model.train_on_batch(*buckets([("", "x"), ("", "")], 2)[0][:2]))
 
 
 # --- search ---------------------------------------------------------------------------------------
@@ -276,14 +337,6 @@ def test_options_are_kept_in_files(options, tmp_path):
     assert loaded.configuration == result.configuration
     texts = [text for text, _ in dates.date_pairs(8, seed=0)]
     assert loaded.translate(texts) == result.translate(texts)
-
-
-def test_loss_per_character_of_several_batches(monkeypatch):
-    """It does not depend on how the pairs are scored."""
-    result = train_translation(**{**SMALL, "training_size": 200})
-    monkeypatch.setattr(translation, "SCORED", 7)
-    again = train_translation(**{**SMALL, "training_size": 200})
-    assert again.loss_per_character == pytest.approx(result.loss_per_character, rel=1e-5)
 
 
 def test_same_seed_same_bits():

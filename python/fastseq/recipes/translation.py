@@ -34,12 +34,12 @@ from fastseq.recipes.common import (
     verbosity,
 )
 from fastseq.recipes.dates import date_pairs
-from fastseq.recipes.translator import END, START, Texts, Translator, texts_of_pairs
+from fastseq.recipes.translator import END, START, Buckets, Translator, texts_of_pairs
 from fastseq.text import CharacterTable
 
 __all__ = ["TranslationResult", "read_pairs", "train_translation"]
 
-SCORED = 256  # pairs scored at once
+SCORED = 256  # padded pairs scored at once
 EXAMPLE_SIZE = 10_000  # pairs the example reads
 
 
@@ -77,7 +77,8 @@ class TranslationResult:
 
     Attributes:
         model: The trained model: one-hot sources and targets so far, to probabilities of what comes next.
-        history: Its History: loss, accuracy, val_loss and val_accuracy of each epoch.
+        history: Its History: loss, accuracy, val_loss and val_accuracy of each epoch; where the texts are
+            ragged, the losses are means over all characters that are there.
         source: The CharacterTable of sources.
         target: That of targets, with a character before the first and one after the last.
         loss_per_character: Validation loss, in nats, over the characters that are there.
@@ -233,7 +234,8 @@ def train_translation(
         cell: "gru", "lstm" or "simple_rnn".
         attention: Whether the decoder attends to all outputs of the encoder instead of its last states
             alone, from which it still starts.
-        ragged: Steps after a text's end are not computed, and count in no loss. False is the Keras
+        ragged: Steps after a text's end are not computed, and count in no loss; batches are of texts of
+            similar lengths, drawn anew for each epoch. False is the Keras
             example to the letter: padded sources are read to their end, and padded targets add nothing
             to the loss but count in its mean.
         training_size: Pairs, the last fifth of them for validation; None for the example's 10,000, or as
@@ -279,17 +281,18 @@ def train_translation(
     say = print if verbose else silent
     source = CharacterTable({c for text, _ in pairs for c in text} or " ")
     target = CharacterTable({c for _, text in pairs for c in text} | {START, END})
-    data = texts_of_pairs(pairs, source, target, ragged, embedding)
+    longest_source = max(1, *(len(text) for text, _ in pairs))
+    longest_target = max(len(START + text + END) for _, text in pairs)
     say(f"Pairs: {len(pairs)}, such as {pairs[-1][0]!r} -> {pairs[-1][1]!r}")
-    say(f"Sources: {data.encoder.shape[1]} characters at most, of {len(source)}")
-    say(f"Targets: {data.decoder.shape[1] - 1} characters at most, of {len(target)}, both ends among them")
+    say(f"Sources: {longest_source} characters at most, of {len(source)}")
+    say(f"Targets: {longest_target - 1} characters at most, of {len(target)}, both ends among them")
     if seed is not None:
         fastseq.set_seed(seed)
     translator = Translator(recurrent, units, source, target, ragged, attention, embedding)
     model = translator.training
     model.compile(
         optimizer=fastseq.optimizers.RMSprop(learning_rate),
-        loss="categorical_crossentropy",
+        loss="sparse_categorical_crossentropy" if ragged else "categorical_crossentropy",
         metrics=["accuracy"],
     )
     if verbose:
@@ -310,47 +313,55 @@ def train_translation(
             "target_exact_match": target_exact_match,
             "seed": seed,
             "learning_rate": learning_rate,
-            "longest_source": data.encoder.shape[1],
-            "longest_target": data.decoder.shape[1],
+            "longest_source": longest_source,
+            "longest_target": longest_target,
             "example": pairs[-1][0],
         },
         _translator=translator,
     )  # fmt: skip
+    trained, scored = _batches(pairs, held, translator, ragged, embedding, batch_size, seed)
     after_epoch = _AfterEpoch(result, pairs[held:], samples if verbose else 0, target_exact_match, seed)
     result.history, result.seconds, result.interrupted = fitted(
         model,
         say,
-        [data.encoder[:held], data.decoder[:held]],
-        data.target[:held],
-        batch_size=batch_size,
+        *trained,
+        batch_size=None if ragged else batch_size,
         epochs=epochs,
-        validation_data=([data.encoder[held:], data.decoder[held:]], data.target[held:]),
+        validation_data=scored[0] if ragged else scored,
         callbacks=[after_epoch],
         verbose=verbose,
     )
     result.epochs = len(result.history.epoch)
-    _score(result, pairs[held:], Texts(*(part[held:] for part in data)))
+    _score(result, pairs[held:], *scored)
     say(result)
     return result
 
 
-def _score(result: TranslationResult, pairs: Sequence[tuple[str, str]], held: Texts) -> None:
-    """Fills in how good the model is on the validation pairs."""
-    result.loss_per_character = _loss_per_character(result.model, held, result.configuration["ragged"])
+def _batches(
+    pairs: Sequence[tuple[str, str]], held: int, translator: Translator, ragged: bool, embedding: int,
+    batch_size: int, seed: int | None,
+) -> list[tuple[Any, Any]]:  # fmt: skip
+    """(x, y) as ``fit`` takes them, of the pairs before ``held`` and of those from there on."""
+    tables = translator.source, translator.target
+    if ragged:
+        return [(Buckets(part, *tables, embedding, batch_size, seed), None)
+                for part in (pairs[:held], pairs[held:])]  # fmt: skip
+    texts = texts_of_pairs(pairs, *tables, False, embedding)  # padded to the longest of all
+    return [([texts.encoder[part], texts.decoder[part]], texts.target[part])
+            for part in (slice(None, held), slice(held, None))]  # fmt: skip
+
+
+def _score(result: TranslationResult, pairs: Sequence[tuple[str, str]], x: Any, y: Any) -> None:
+    """Fills in how good the model is on the validation pairs, which ``x`` and ``y`` were made of."""
+    batch_size = None if y is None else SCORED
+    loss = result.model.evaluate(x, y, batch_size=batch_size, verbose=0)[0]
+    if y is not None:  # the mean is over padding too
+        loss *= y.shape[0] * y.shape[1] / y.sum()
+    result.loss_per_character = float(loss)
     wanted = [text for _, text in pairs]
     found = result.translate([text for text, _ in pairs])
     result.character_error_rate = float(metrics.character_error_rate(wanted, found))
     result.exact_match = float(metrics.exact_match(wanted, found))
-
-
-def _loss_per_character(model: Model, texts: Texts, ragged: bool) -> float:
-    """The mean over all characters that are there: batches with more of them count for more."""
-    loss = 0.0
-    for begin in range(0, len(texts.target), SCORED):
-        encoder, decoder, target = (part[begin : begin + SCORED] for part in texts)
-        steps = target.sum() if ragged else target.shape[0] * target.shape[1]  # those of the batch's mean
-        loss += steps * model.test_on_batch([encoder, decoder], target)[0]
-    return float(loss / texts.target.sum())
 
 
 class _AfterEpoch(Callback):

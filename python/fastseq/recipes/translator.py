@@ -10,21 +10,23 @@ import numpy as np
 from fastseq import layers
 from fastseq.models import Model
 from fastseq.text import CharacterTable
+from fastseq.utils import PyDataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["END", "START", "Texts", "Translator", "texts_of_pairs"]
+__all__ = ["END", "START", "Buckets", "Texts", "Translator", "texts_of_pairs"]
 
 START, END = "\t", "\n"  # of a target, as in the Keras example
+POOL = 16  # batches whose pairs are drawn together: few steps of padding are left, and the order stays random
 
 
 class Texts(NamedTuple):
-    """Texts as the network reads them; targets, one-hot, are a character later than the decoder's inputs."""
+    """Texts as the network reads them; targets are a character later than the decoder's inputs."""
 
     encoder: NDArray[Any]
     decoder: NDArray[Any]
-    target: NDArray[np.bool_]
+    target: NDArray[Any]
 
 
 def _read(table: CharacterTable, texts: Sequence[str], longest: int, embedding: int) -> NDArray[Any]:
@@ -39,15 +41,73 @@ def texts_of_pairs(
     ragged: bool,
     embedding: int = 0,
 ) -> Texts:
-    """The pairs as arrays; where ``ragged``, the end of a target is not fed: nothing is wanted after it."""
+    """The pairs as arrays, padded to the longest.
+
+    Where ``ragged``, the end of a target is not fed: nothing is wanted after it. Targets are one-hot then,
+    or classes.
+    """
     spelled = [START + text + END for _, text in pairs]
     fed = [text[:-1] for text in spelled] if ragged else spelled
-    longest = max(map(len, spelled))
+    longest = max(map(len, fed))
+    later = [text[1:] for text in spelled]
     return Texts(
-        _read(source, [text for text, _ in pairs], max(len(text) for text, _ in pairs), embedding),
+        _read(source, [text for text, _ in pairs], max(1, *(len(text) for text, _ in pairs)), embedding),
         _read(target, fed, longest, embedding),
-        np.asarray(target.encode([text[1:] for text in spelled], longest)),
+        target.indices(later, longest, fill=0) if ragged else np.asarray(target.encode(later, longest)),
     )
+
+
+class Buckets(PyDataset):
+    """Ragged pairs in batches of similar lengths, each padded to its own longest.
+
+    Batches are weighted by their characters, so that the mean of their losses is that of all characters.
+
+    Args:
+        pairs: The pairs.
+        source: The characters of sources.
+        target: The characters of targets.
+        embedding: As of the Translator.
+        batch_size: Pairs in a batch.
+        seed: Of the draw of batches, another one each epoch; None for one that cannot be repeated.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[tuple[str, str]],
+        source: CharacterTable,
+        target: CharacterTable,
+        embedding: int,
+        batch_size: int,
+        seed: int | None,
+    ) -> None:
+        super().__init__()
+        self._pairs, self._tables = list(pairs), (source, target)
+        self._embedding, self._batch_size = embedding, batch_size
+        self._random = np.random.default_rng(seed)
+        # a target's length first: that of its end included
+        self._lengths = np.array([(len(text) + 1, len(asked)) for asked, text in pairs])
+        self._batches: list[NDArray[np.intp]] = []
+        self.on_epoch_begin()
+
+    def on_epoch_begin(self) -> None:
+        """Draws new batches."""
+        order = self._random.permutation(len(self._pairs))
+        pool = POOL * self._batch_size
+        parts = [order[begin : begin + pool] for begin in range(0, len(order), pool)]
+        parts = [part[np.lexsort(self._lengths[part].T[::-1])] for part in parts]
+        cuts = [np.arange(self._batch_size, len(part), self._batch_size) for part in parts]
+        self._batches = [
+            batch for part, cut in zip(parts, cuts, strict=True) for batch in np.split(part, cut)
+        ]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> tuple[list[Any], Any, Any]:
+        rows = self._batches[index]
+        texts = texts_of_pairs([self._pairs[row] for row in rows], *self._tables, True, self._embedding)
+        weight = self._lengths[rows, 0].mean() / self._lengths[:, 0].mean()
+        return [texts.encoder, texts.decoder], texts.target, np.full(len(rows), weight, np.float32)
 
 
 class Translator:
