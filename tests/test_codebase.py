@@ -106,6 +106,7 @@ ORDER = [
     "threads",
     "_arrays",
     "_names",
+    "_registry",
     "_random",
     "_symbol",
     "ops",
@@ -138,7 +139,7 @@ ORDER = [
 # What a module may import is less than the order would allow.
 ONLY = {
     "text": {"_arrays"},
-    "initializers": {"_arrays", "_names", "_random"},
+    "initializers": {"_arrays", "_names", "_random", "_registry"},
 }
 # These are written with the public names, as a user would; all others import what they need from its module.
 USERS = {"recipes", "interop", "backend", "cli"}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastseq import _registry
 from fastseq._arrays import Array, describe, message, number
 from fastseq._names import known_as, snake
 from fastseq._random import generator
@@ -313,6 +314,9 @@ def get(identifier: Any, function: str = "initializers.get", argument: str = "id
     if identifier is None or isinstance(identifier, Initializer):
         return identifier
     if isinstance(identifier, dict) and "class_name" in identifier:
+        own = _registry.find(identifier["class_name"])
+        if isinstance(own, type) and issubclass(own, Initializer):
+            return own.from_config(identifier.get("config", {}))
         return get(identifier["class_name"], function, argument).from_config(identifier.get("config", {}))
     if isinstance(identifier, str):
         return known_as(identifier, KNOWN, function, argument, _ALIASES)()

@@ -130,6 +130,7 @@ class Objective:
         self._traced: dict[int, tuple[Symbol, Symbol]] = {}  # by output: (its targets, its losses)
         self.loss_tracker = Mean("loss")
         self._all: list[Metric] = [self.loss_tracker]
+        self._optimizer_state: dict[str, list[Array]] | None = None  # until there is something to give it
         self._train_plan: Plan | None = None
         self._test_plan: Plan | None = None
 
@@ -276,12 +277,68 @@ class Objective:
         optimizer = self.optimizer
         assert optimizer is not None
         pairs = segments(variables, merge=optimizer.merges)
+        self._begins = [value.ctypes.data for value, _ in pairs]
         if not optimizer.built:
             apart = None if optimizer.merges else [optimizer.decays(variable) for variable in variables]
             optimizer.build(pairs, apart)
         elif not optimizer.built_for(pairs):
             rule = "be new, or have been used for the same weights"
             raise ValueError(message("compile", "optimizer", rule, "one used for other weights"))
+        if self._optimizer_state is not None:
+            state, self._optimizer_state = self._optimizer_state, None
+            self._put_optimizer_state(state)
+
+    def _slots(self) -> dict[str, list[Array]]:
+        """For each slot of the optimizer the part that belongs to each variable, as views."""
+        optimizer = self.optimizer
+        assert optimizer is not None
+        views: dict[str, list[Array]] = {}
+        names = optimizer.state_names
+        for name, arrays in zip(names, optimizer.state, strict=True):
+            views[name] = []
+            for variable in self._variables:
+                at = variable.value.ctypes.data
+                for begin, array in zip(self._begins, arrays, strict=True):
+                    first = (at - begin) // array.itemsize
+                    if 0 <= first < array.size and array.dtype == variable.dtype:
+                        part = array[first : first + variable.value.size]
+                        views[name].append(part.reshape(variable.shape))
+                        break
+        return views
+
+    def optimizer_state(self) -> dict[str, list[Array]]:
+        """What the optimizer keeps, by slot an array per variable; empty before the first step."""
+        if self._optimizer_state is not None:
+            return self._optimizer_state
+        return self._slots() if self._train_plan is not None else {}
+
+    def set_optimizer_state(self, state: dict[str, list[Array]]) -> None:
+        """Gives the optimizer what ``optimizer_state`` gave, now or when it is made ready.
+
+        Raises:
+            ValueError: It is the state of another optimizer, or of other variables.
+        """
+        if not state:
+            return
+        if self._train_plan is not None:
+            self._put_optimizer_state(state)
+            return
+        names = self.optimizer.state_names  # type: ignore[union-attr]
+        if sorted(state) != sorted(names):
+            rule = f"have the slots {', '.join(names)}"
+            raise ValueError(message("compile", "optimizer state", rule, ", ".join(state)))
+        self._optimizer_state = state
+
+    def _put_optimizer_state(self, state: dict[str, list[Array]]) -> None:
+        views = self._slots()
+        shapes = {name: [value.shape for value in values] for name, values in views.items()}
+        given = {name: [value.shape for value in values] for name, values in state.items()}
+        if shapes != given:
+            rule = "belong to the variables that are trained"
+            raise ValueError(message("compile", "optimizer state", rule, "that of others"))
+        for name, values in views.items():
+            for view, value in zip(values, state[name], strict=True):
+                view[...] = value
 
     @property
     def ready(self) -> Plan | None:

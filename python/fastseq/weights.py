@@ -77,8 +77,14 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[s
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except SafetensorError as error:
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:  # the last: of a type numpy has not
         raise ValueError(f"{rule}, got {path!r} ({error})") from None
     if metadata.get("format") != FORMAT or "configuration" not in metadata:
         raise ValueError(f"{rule}, got {path!r} without fastseq's metadata")
-    return weights, json.loads(metadata["configuration"])
+    try:
+        configuration = json.loads(metadata["configuration"])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{rule}, got {path!r} (configuration: {error})") from None
+    if not isinstance(configuration, dict):
+        raise ValueError(f"{rule}, got {path!r} with a configuration that is no mapping")
+    return weights, configuration

@@ -8,14 +8,16 @@ from __future__ import annotations
 import inspect
 import math
 import re
+import threading
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from fastseq import initializers, ops
+from fastseq import _registry, initializers, ops
 from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
 from fastseq._random import draw_seed
 from fastseq._symbol import RandomSeed, Shape, Symbol, Variable, tracing
@@ -39,6 +41,42 @@ def unique_name(class_name: str) -> str:
 def reset_names() -> None:
     """Starts the numbers in layers' names again."""
     _names.clear()
+
+
+# --- weights that are on their way -----------------------------------------------------------------
+
+
+class _Arriving(threading.local):
+    """How many numbers the file that is being read has for weights; None where none is read."""
+
+    left: int | None = None
+
+
+_arriving = _Arriving()
+
+
+@contextmanager
+def arriving(numbers: int) -> Iterator[None]:
+    """Within it new weights are 0 and draw nothing at random: their values come later, from a file.
+
+    Args:
+        numbers: How many numbers the file holds: there is no room for more.
+    """
+    before, _arriving.left = _arriving.left, numbers
+    try:
+        yield
+    finally:
+        _arriving.left = before
+
+
+def _reserved(sizes: Any, dtype: Any, function: str) -> Array:
+    """Room for a weight whose value is in the file."""
+    count = math.prod(sizes)
+    if _arriving.left is None or count > _arriving.left:
+        rule = f"fit into the {_arriving.left} numbers left in the file"
+        raise ValueError(message(function, "shape", rule, str(sizes)))
+    _arriving.left -= count
+    return np.zeros(sizes, dtype)
 
 
 # --- layers ---------------------------------------------------------------------------------------
@@ -158,7 +196,10 @@ class Layer:
             raise ValueError(message(f"{kind}.add_weight", "shape", "be known", str(sizes)))
         make = initializers.get("glorot_uniform" if initializer is None else initializer, kind, "initializer")
         made = self.dtype if dtype is None else _dtype(dtype, kind)
-        value = np.asarray(make(sizes, made), order="C")
+        if _arriving.left is not None:
+            value = _reserved(sizes, made, f"{kind}.add_weight")
+        else:
+            value = np.asarray(make(sizes, made), order="C")
         variable = Variable(value, f"{self.name}/{name or 'weight'}", trainable)
         self.variables_made.append(variable)
         return variable
@@ -166,7 +207,7 @@ class Layer:
     def make_seed(self, seed: int | None = None) -> RandomSeed:
         """A source of seeds for this layer's randomness: from ``seed``, or drawn."""
         if seed is None:
-            return RandomSeed(draw_seed())
+            return RandomSeed(0 if _arriving.left is not None else draw_seed())
         return RandomSeed(number(seed, type(self).__name__, "seed", low=0, whole=True))
 
     @property
@@ -402,6 +443,10 @@ class Layer:
         shapes = [symbol.shape for symbol in flatten(outputs)]
         return shapes[0] if len(shapes) == 1 else shapes
 
+    def config_class(self) -> type[Layer]:
+        """The class whose ``from_config`` makes a layer of what ``get_config`` gives."""
+        return type(self)
+
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again, as plain values."""
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": str(self.dtype)}
@@ -415,7 +460,7 @@ class Layer:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """A new layer with these arguments and weights of its own."""
-        return cls(**{name: from_config(v) if _is_layer(v) else v for name, v in config.items()})
+        return cls(**{name: _remade(value) for name, value in config.items()})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
@@ -428,18 +473,36 @@ def _kept(value: Any) -> list[Any]:
     return [leaf for item in value for leaf in _kept(item)] if isinstance(value, (list, tuple)) else [value]
 
 
+def _remade(value: Any) -> Any:
+    """The layers that a value describes, made."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(_remade(one) for one in value)
+    return from_config(value) if _is_layer(value) else value
+
+
 def _is_layer(value: Any) -> bool:
-    return isinstance(value, dict) and value.get("class_name") in _classes()
+    if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
+        return False
+    return _class_of(value["class_name"]) is not None
 
 
 def _classes() -> dict[str, type[Layer]]:
-    """All layers by the name of their class."""
+    """All layers by the name of their class; while a file is read, those of fastseq alone."""
     found, todo = {}, [Layer]
     while todo:
         cls = todo.pop()
-        found[cls.__name__] = cls
+        if not _registry.is_reading() or cls.__module__.startswith("fastseq."):
+            found[cls.__name__] = cls
         todo += cls.__subclasses__()
     return found
+
+
+def _class_of(name: Any) -> Any:
+    """The layer's class that a description names, or None."""
+    own = _registry.find(name)
+    if isinstance(own, type) and issubclass(own, Layer):
+        return own
+    return _classes().get(name) if isinstance(name, str) else None
 
 
 def from_config(description: dict[str, Any]) -> Any:
@@ -448,17 +511,29 @@ def from_config(description: dict[str, Any]) -> Any:
     Raises:
         ValueError: There is no layer of that name; the text lists the known ones.
     """
-    known = _classes()
     name = description["class_name"]
-    if name not in known:
-        rule = f"be one of {', '.join(sorted(n for n in known if not n.startswith('_')))}"
+    cls = _class_of(name)
+    if cls is None:
+        rule = f"be one of {', '.join(sorted(n for n in _classes() if not n.startswith('_')))}"
+        if _registry.is_reading():
+            rule += ", or of custom_objects"
         raise ValueError(message("from_config", "class_name", rule, describe(name)))
-    return known[name].from_config(description["config"])
+    return cls.from_config(description["config"])
+
+
+def to_config(layer: Layer) -> dict[str, Any]:
+    """``{"class_name": ..., "config": ...}`` of a layer."""
+    return {"class_name": _registry.get_registered_name(layer.config_class()), "config": layer.get_config()}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, initializers.Initializer):
-        return {"class_name": type(value).__name__, "config": value.get_config()}
+        name = _registry.get_registered_name(type(value))
+        return {"class_name": name, "config": value.get_config()}
+    if isinstance(value, Layer):
+        return to_config(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(one) for one in value)
     return value
 
 

@@ -13,10 +13,14 @@ from fastseq._symbol import Node, Op, Symbol, apply
 from fastseq.layers.calls import flatten
 from fastseq.ops import arrays, ctc, elementwise, products, reduce, symbolic
 
-__all__ = ["TracedFunction", "described"]
+__all__ = ["TracedFunction", "described", "known_type"]
 
 _MODULES: tuple[Any, ...] = (arrays, ctc, elementwise, products, reduce, symbolic)
 _OPS = {op.name: op for module in _MODULES for op in vars(module).values() if isinstance(op, Op)}
+_TYPES = (
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+    "float64",
+)  # fmt: skip
 _JOIN = "concatenate"  # the one that is made anew for each number of inputs
 
 
@@ -88,12 +92,20 @@ def _decoded(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     if "array" in value:
-        return np.array(value["array"], value["dtype"])
+        return np.array(value["array"], known_type(value["dtype"]))
     if "tuple" in value:
         return tuple(_decoded(one) for one in value["tuple"])
     if "slice" in value:
         return slice(*(_decoded(one) for one in value["slice"]))
-    return Ellipsis if "ellipsis" in value else np.dtype(value["dtype"])
+    return Ellipsis if "ellipsis" in value else known_type(value["dtype"])
+
+
+def known_type(name: Any) -> np.dtype[Any]:
+    """The dtype of a name; those of texts and objects are none that operations take."""
+    if name not in _TYPES:
+        raise ValueError(message("Lambda", "function", f"have types among {', '.join(_TYPES)}", repr(name)))
+    known: np.dtype[Any] = np.dtype(name)
+    return known
 
 
 class TracedFunction:
@@ -110,6 +122,9 @@ class TracedFunction:
         for step in description["steps"]:
             if step["op"] not in (*_OPS, _JOIN):
                 raise ValueError(message("Lambda", "function", "name known operations", repr(step["op"])))
+            if not any(isinstance(value, dict) and "from" in value for value in step["inputs"]):
+                rule = "compute from its inputs"
+                raise ValueError(message("Lambda", "function", rule, f"{step['op']} of constants"))
 
     def __call__(self, inputs: Any) -> Any:
         made: dict[int, list[Any]] = {-1: flatten(inputs)}

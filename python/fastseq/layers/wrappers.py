@@ -7,7 +7,7 @@ from typing import Any
 from fastseq import ops
 from fastseq._arrays import describe, message
 from fastseq._symbol import Symbol
-from fastseq.layers.base import Layer
+from fastseq.layers.base import Layer, to_config
 from fastseq.layers.calls import flatten
 from fastseq.layers.core import Activation, Dense, Dropout
 from fastseq.layers.rnn import RNN
@@ -34,8 +34,7 @@ class Wrapper(Layer):
             self.batch_input_shape = layer.batch_input_shape
 
     def get_config(self) -> dict[str, Any]:
-        inner = {"class_name": type(self.layer).__name__, "config": self.layer.get_config()}
-        return {**super().get_config(), "layer": inner}
+        return {**super().get_config(), "layer": to_config(self.layer)}
 
 
 class TimeDistributed(Wrapper):
@@ -178,8 +177,7 @@ class Bidirectional(Wrapper):
         config = super().get_config()
         config.pop("backward_layer", None)
         if self._given_backward:
-            inner = self.backward_layer
-            config["backward_layer"] = {"class_name": type(inner).__name__, "config": inner.get_config()}
+            config["backward_layer"] = to_config(self.backward_layer)
         return config
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastseq import optimizers, training
+from fastseq import _registry, optimizers, training
 from fastseq._arrays import Array, describe, message
 from fastseq._symbol import Symbol
 from fastseq.callbacks import History
 from fastseq.graph import Plan
 from fastseq.layers.base import Layer, unique_name
 from fastseq.layers.calls import calls_by_depth, flatten, replay, unflatten
+from fastseq.models.description import graph_config, graph_from_config
+from fastseq.models.kept import Kept
 from fastseq.objective import Objective, refuse_unknown
 from fastseq.sources import batch_inputs
 from fastseq.stepper import Stepper
@@ -22,7 +24,7 @@ from fastseq.summary import render
 __all__ = ["Model"]
 
 
-class Model(Layer):
+class Model(Kept):
     """A graph of layers, from its inputs to its outputs.
 
     Args:
@@ -228,6 +230,12 @@ class Model(Layer):
             assert self._compiled is not None
             self._objective = self._new_objective(self._compiled)
         return self._objective
+
+    @property
+    def compile_arguments(self) -> dict[str, Any]:
+        """What ``compile`` was given."""
+        self._must_be_compiled("compile_arguments")
+        return dict(self._compiled or {})
 
     def _must_be_compiled(self, function: str) -> None:
         if self._compiled is None:
@@ -518,5 +526,26 @@ class Model(Layer):
         (print_fn or print)(text)
 
     def get_config(self) -> dict[str, Any]:
-        """Its name; graphs of layers are not described yet."""
-        return {"name": self.name, "trainable": self.trainable}
+        """Its layers and how they are joined, as plain values.
+
+        Raises:
+            RuntimeError: It has no graph.
+            ValueError: Something in it has no plain form; the text says what.
+        """
+        if not self.built:
+            raise RuntimeError(f"get_config: {self.name} must have inputs and outputs, got none")
+        return graph_config(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """A new model of new layers, as ``get_config`` described them.
+
+        Args:
+            config: What ``get_config`` gave.
+            custom_objects: Layers of your own, by name.
+        """
+        with _registry.custom_object_scope(custom_objects or {}):
+            return graph_from_config(config, Model)
+
+    def config_class(self) -> type[Layer]:
+        return Model if type(self).get_config is Model.get_config else type(self)

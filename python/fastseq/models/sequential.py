@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from fastseq import _registry
 from fastseq._arrays import column, describe, message
 from fastseq._symbol import Symbol, Variable
-from fastseq.layers.base import Layer
+from fastseq.layers.base import Layer, to_config
 from fastseq.layers.base import from_config as layer_from_config
 from fastseq.layers.calls import flatten
 from fastseq.layers.input import InputLayer
+from fastseq.models.description import plain
 from fastseq.models.model import Model
 
 __all__ = ["Sequential"]
@@ -146,20 +148,30 @@ class Sequential(Model):
 
     def get_config(self) -> dict[str, Any]:
         """Its name and the configurations of its layers."""
-        layers = [
-            {"class_name": type(layer).__name__, "config": layer.get_config()} for layer in self._layers
-        ]
+        layers = [plain(to_config(layer), f"{self.name}.get_config") for layer in self._layers]
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "layers": layers}
         if self._source is not None:
-            config["batch_input_shape"] = self._source.batch_shape
+            config["batch_input_shape"] = list(self._source.batch_shape)
+            config["input"] = plain(self._source.get_config(), f"{self.name}.get_config")
         return config
 
+    def config_class(self) -> type[Layer]:
+        return Sequential if type(self).get_config is Sequential.get_config else type(self)
+
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """A new model of new layers, as ``get_config`` described them."""
+    def from_config(cls, config: dict[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """A new model of new layers, as ``get_config`` described them.
+
+        Args:
+            config: What ``get_config`` gave.
+            custom_objects: Layers of your own, by name.
+        """
         model = cls(trainable=config.get("trainable", True), name=config.get("name"))
-        if config.get("batch_input_shape") is not None:
+        if config.get("input") is not None:
+            model.add(InputLayer(**config["input"]))
+        elif config.get("batch_input_shape") is not None:
             model.add(InputLayer(batch_shape=config["batch_input_shape"]))
-        for description in config["layers"]:
-            model.add(layer_from_config(description))
+        with _registry.custom_object_scope(custom_objects or {}):
+            for description in config["layers"]:
+                model.add(layer_from_config(description))
         return model

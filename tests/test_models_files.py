@@ -1,0 +1,474 @@
+"""Models in files: all of them comes back, written whole or not at all, damaged files say so."""
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_models import X, Y
+from test_models_config import KINDS, same
+
+import fastseq
+from fastseq import layers, losses, metrics, models, ops
+from fastseq.utils import register_keras_serializable
+from fastseq.weights import read_weights, write_weights
+
+
+def random_model():
+    """Dropout in two layers: two steps of it are equal only where the seeds are."""
+    made = fastseq.Sequential(
+        [
+            layers.Input((4, 3)),
+            layers.LSTM(5, dropout=0.3, recurrent_dropout=0.2),
+            layers.Dropout(0.4),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    made.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    return made
+
+
+def trained(made, epochs=2):
+    return made.fit(X, Y, epochs=epochs, shuffle=False, verbose=0).history, made.get_weights()
+
+
+def equal(a, b):
+    assert a[0] == b[0]
+    for p, q in zip(a[1], b[1], strict=True):
+        np.testing.assert_array_equal(p, q)
+
+
+@KINDS
+def test_every_kind_of_model(build, tmp_path):
+    made, x = build()
+    made.predict(x, verbose=0)
+    made.save(tmp_path / "m")
+    other = models.load_model(tmp_path / "m")
+    same(other.predict(x, verbose=0), made.predict(x, verbose=0))
+    assert not other.compiled
+    assert os.listdir(tmp_path) == ["m"]
+    fresh = type(made).from_config(made.get_config())
+    fresh.load_weights(str(tmp_path / "m"))
+    same(fresh.predict(x, verbose=0), made.predict(x, verbose=0))
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        "adam", "sgd", fastseq.optimizers.SGD(0.1, momentum=0.9, nesterov=True, clipnorm=0.5),
+        fastseq.optimizers.RMSprop(0.01, centered=True, momentum=0.5), fastseq.optimizers.Adam(decay=0.1),
+    ],
+    ids=["adam", "sgd", "momentum", "rmsprop", "decay"],
+)  # fmt: skip
+def test_training_goes_on_as_if_it_had_not_been_saved(optimizer, tmp_path):
+    made = random_model()
+    made.compile(copy.deepcopy(optimizer), "categorical_crossentropy", metrics=["accuracy"])
+    made.save(tmp_path / "new")  # before the first step
+    trained(made)
+    made.save(tmp_path / "m")
+    fresh, other = models.load_model(tmp_path / "new"), models.load_model(tmp_path / "m")
+    assert other.optimizer.iterations == made.optimizer.iterations == 4
+    equal(trained(fresh), (fresh.history.history, made.get_weights()))
+    made_on = trained(made)
+    equal(trained(other), made_on)
+    again = models.load_model(tmp_path / "m")
+    again.save(tmp_path / "m2")  # between loading and the first step
+    equal(trained(models.load_model(tmp_path / "m2")), made_on)
+
+
+def test_a_file_does_not_draw_random_numbers(tmp_path):
+    made = random_model()
+    made.save(tmp_path / "m")
+    fastseq.set_seed(3)
+    models.load_model(tmp_path / "m")
+    drawn = fastseq._random.draw_seed()
+    fastseq.set_seed(3)
+    assert fastseq._random.draw_seed() == drawn
+
+
+def test_kept_states_come_back(tmp_path):
+    made = fastseq.Sequential([layers.LSTM(3, stateful=True, batch_input_shape=(2, 4, 3))])
+    made.predict(X[:2], verbose=0)
+    made.save(tmp_path / "m")
+    same(models.load_model(tmp_path / "m").predict(X[2:4], verbose=0), made.predict(X[2:4], verbose=0))
+
+
+def test_what_compile_was_given(tmp_path):
+    def build():
+        a = layers.Input((3,), name="a")
+        made = fastseq.Model(
+            a, [layers.Dense(3, activation="softmax", name="p")(a), layers.Dense(1, name="q")(a)]
+        )
+        made.compile(
+            fastseq.optimizers.RMSprop(0.02, clipvalue=1.0),
+            {"p": losses.CategoricalCrossentropy(label_smoothing=0.1), "q": "mae"},
+            loss_weights=[2.0, 0.5],
+            metrics={
+                "p": ["accuracy", metrics.CategoricalCrossentropy(name="ce")],
+                "q": losses.mean_squared_error,
+            },
+            weighted_metrics=[None, ["mse"]],
+        )
+        return made
+
+    made, targets = build(), [Y, X[:, 1, :1]]
+    made.fit(X[:, 0], targets, verbose=0)
+    made.save(tmp_path / "m")
+    other = models.load_model(tmp_path / "m")
+    assert other.evaluate(X[:, 0], targets, verbose=0, return_dict=True) == made.evaluate(
+        X[:, 0], targets, verbose=0, return_dict=True
+    )
+    assert other.optimizer.get_config() == made.optimizer.get_config()
+    assert (
+        other.fit(X[:, 0], targets, shuffle=False, verbose=0).history
+        == made.fit(X[:, 0], targets, shuffle=False, verbose=0).history
+    )
+    assert not models.load_model(tmp_path / "m", compile=False).compiled
+    made.save(tmp_path / "n", include_optimizer=False)
+    assert not models.load_model(tmp_path / "n").compiled
+
+
+def cubed(y_true, y_pred):
+    return ops.mean(ops.absolute(y_true - y_pred) ** 3.0, axis=-1)
+
+
+def worst(y_true, y_pred):
+    return np.abs(y_true - y_pred).max(axis=-1)
+
+
+@register_keras_serializable("tests")
+class Own(losses.Loss):
+    def __init__(self, power=2.0, **options):
+        super().__init__(**options)
+        self.power = power
+
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.absolute(y_true - y_pred) ** self.power, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+def test_own_losses_and_metrics(tmp_path):
+    for loss in (cubed, Own(3.0)):
+        made = fastseq.Sequential([layers.Dense(1, input_shape=(3,))])
+        made.compile("sgd", loss, metrics=[worst])
+        made.fit(X[:, 0], Y[:, :1], verbose=0)
+        made.save(tmp_path / "m")
+        with pytest.raises(ValueError) as error:
+            models.load_model(tmp_path / "m", custom_objects={"cubed": cubed})
+        assert str(error.value) == (
+            f"load_model: filepath must hold a whole model of fastseq, got '{tmp_path / 'm'}' (load_model: "
+            "metrics must name metrics of fastseq, or of custom_objects, got 'worst')"
+        )
+        other = models.load_model(tmp_path / "m", {"cubed": cubed, "worst": worst})
+        expected = made.evaluate(X[:, 0], Y[:, :1], verbose=0)
+        assert other.evaluate(X[:, 0], Y[:, :1], verbose=0) == expected
+
+
+def test_overwriting_and_names(tmp_path):
+    made = random_model()
+    for name in ("save", "save_weights"):
+        getattr(made, name)(tmp_path / "m.keras")
+        with pytest.raises(ValueError) as error:
+            getattr(made, name)(tmp_path / "m.keras", overwrite=False)
+        assert str(error.value) == (
+            f"{name}: filepath must name no file where overwrite is False, got '{tmp_path / 'm.keras'}'"
+        )
+    arrays, config = read_weights(tmp_path / "m.keras")
+    assert config["weights"][0] == made.weights[0].name
+    assert set(arrays) == {f"weights/{name}" for name in config["weights"]}
+    with pytest.raises(ValueError) as error:
+        models.load_model(tmp_path / "m.keras")
+    assert str(error.value) == (
+        f"load_model: filepath must hold a whole model of fastseq, got '{tmp_path / 'm.keras'}' without one"
+    )
+    models.save_model(made, tmp_path / "m.keras")
+    models.load_model(tmp_path / "m.keras")
+
+
+def test_weights_of_the_same_name_are_kept_apart(tmp_path):
+    x = layers.Input((3,))
+    inner = [fastseq.Model(i := layers.Input((3,)), layers.Dense(3, name="same")(i)) for _ in range(3)]
+    made = fastseq.Model(x, inner[2](inner[1](inner[0](x))))
+    made.save_weights(tmp_path / "w")
+    assert read_weights(tmp_path / "w")[1]["weights"][::2] == [
+        "same/kernel",
+        "same/kernel#2",
+        "same/kernel#3",
+    ]
+    expected = made.predict(X[:, 0], verbose=0)
+    made.set_weights([0 * w for w in made.get_weights()])
+    made.load_weights(tmp_path / "w")
+    same(made.predict(X[:, 0], verbose=0), expected)
+
+
+def test_loading_weights_is_all_or_nothing(tmp_path):
+    made = random_model()
+    made.save_weights(tmp_path / "w")
+    wider = fastseq.Sequential([layers.LSTM(5, input_shape=(4, 3)), layers.Dense(4)], name="wider")
+    before = wider.get_weights()
+    with pytest.raises(ValueError) as error:
+        wider.load_weights(tmp_path / "w")
+    assert str(error.value) == (
+        f"load_weights: filepath must hold the shape (5, 4) for {wider.weights[3].name}, "
+        f"got '{tmp_path / 'w'}' with (5, 3)"
+    )
+    same(wider.get_weights(), before)
+    wider.load_weights(tmp_path / "w", skip_mismatch=True)
+    same(wider.get_weights()[:3], made.get_weights()[:3])
+    same(wider.get_weights()[3:], before[3:])
+    with pytest.raises(ValueError) as error:
+        fastseq.Sequential([layers.Dense(4, input_shape=(3,))]).load_weights(tmp_path / "w")
+    assert str(error.value) == f"load_weights: filepath must hold 2 weights, got '{tmp_path / 'w'}' with 5"
+    with pytest.raises(RuntimeError) as error:
+        fastseq.Sequential([layers.Dense(4)], name="n").load_weights(tmp_path / "w")
+    assert str(error.value) == "load_weights: n must be built, got one without weights yet"
+    write_weights(tmp_path / "other", {"a": np.ones(3)}, {"some": "thing"})
+    with pytest.raises(ValueError) as error:
+        made.load_weights(tmp_path / "other")
+    assert str(error.value) == (
+        f"load_weights: filepath must hold the weights of a model, got '{tmp_path / 'other'}' without them"
+    )
+
+
+# --- hostile files --------------------------------------------------------------------------------
+
+
+def rewritten(path, change, arrays=None):
+    values, config = read_weights(path)
+    change(config)
+    write_weights(path, values if arrays is None else arrays, config)
+
+
+def test_a_file_can_name_no_other_classes(tmp_path):
+    """Neither what Python has nor what the program has defined: only what it has registered or given."""
+
+    class Secret(layers.Layer):
+        made = 0
+
+        def __init__(self, **options):
+            Secret.made += 1
+            super().__init__(**options)
+
+    fastseq.Sequential([layers.Dense(2, input_shape=(3,))]).save(tmp_path / "m")
+    for name in ("Secret", "os.system", "builtins>eval", "__import__", "_Merge"):
+        path = tmp_path / "n"
+        path.write_bytes((tmp_path / "m").read_bytes())
+        rewritten(path, lambda c, name=name: c["model"]["config"]["layers"][0].update(class_name=name))
+        if name == "_Merge":  # one of fastseq's own, which is no layer of its own
+            continue
+        with pytest.raises(ValueError) as error:
+            models.load_model(path)
+        assert f"got '{name}'" in str(error.value)
+    assert Secret.made == 0
+
+
+def test_a_file_cannot_ask_for_more_room_than_it_has(tmp_path):
+    fastseq.Sequential([layers.Dense(2, input_shape=(3,))]).save(tmp_path / "m")
+    rewritten(tmp_path / "m", lambda c: c["model"]["config"]["layers"][0]["config"].update(units=10**15))
+    with pytest.raises(ValueError) as error:
+        models.load_model(tmp_path / "m")
+    assert str(error.value) == (
+        f"load_model: filepath must hold a whole model of fastseq, got '{tmp_path / 'm'}' "
+        "(Dense.add_weight: shape must fit into the 8 numbers left in the file, got (3, 1000000000000000))"
+    )
+
+
+def test_nesting_without_end(tmp_path):
+    fastseq.Sequential([layers.Dense(2, input_shape=(3,))]).save(tmp_path / "m")
+    data = (tmp_path / "m").read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    header["__metadata__"]["configuration"] = "[" * 100000 + "]" * 100000
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    (tmp_path / "m").write_bytes(len(text).to_bytes(8, "little") + text + data[8 + size :])
+    with pytest.raises(ValueError, match="must"):
+        models.load_model(tmp_path / "m")
+
+
+def mutations(data, count, seed):
+    """Copies of ``data`` with bytes changed, cut out, doubled, swapped or missing at the end."""
+    rng = np.random.default_rng(seed)
+    header = 8 + int.from_bytes(data[:8], "little")
+    digits = [k for k in range(8, header) if chr(data[k]).isdigit()]
+    for _ in range(count):
+        made = bytearray(data)
+        kind = rng.integers(8)
+        for _ in range(int(rng.integers(1, 4))):
+            at = int(rng.integers(0, header if rng.random() < 0.8 else len(made)))
+            at = min(at, len(made) - 1)
+            if kind == 0:
+                made[at] = int(rng.integers(256))
+            elif kind == 1:
+                made[at] ^= 1 << int(rng.integers(8))
+            elif kind == 2:
+                del made[at : at + int(rng.integers(1, 20))]
+            elif kind == 3:
+                made[at:at] = made[at : at + int(rng.integers(1, 20))]
+            elif kind == 4:
+                del made[int(rng.integers(0, len(made))) :]
+                made += b"\0" * (len(made) == 0)
+            elif kind == 5:  # another number: a size, an index, an offset
+                made[digits[int(rng.integers(len(digits)))] % len(made)] = ord(str(rng.integers(10)))
+            elif kind == 6:  # text in place of text, of the same length, so that the header stays whole
+                other = int(rng.integers(8, header - 20))
+                size = int(rng.integers(1, 12))
+                made[at : at + size] = data[other : other + size][: max(0, len(made) - at)]
+            else:  # the size of the header
+                made[int(rng.integers(0, 8)) % len(made)] = int(rng.integers(256))
+        yield bytes(made)
+
+
+STRANGE = (
+    None, True, -1, 0, 3, 10**18, -(10**40), 1e300, float("nan"), "", "tanh", "\0", [], [[1]], {}, [None, 4],
+    {"class_name": "Dense"}, {"class_name": "Dense", "config": {"units": 2}}, {"symbol": [0, 0]},
+    {"from": [0, 0]}, {"array": [1.0], "dtype": "float32"}, {"array": [1], "dtype": "S1000000000"}, "float64", "object",
+)  # fmt: skip
+
+
+def places(value, path=()):
+    """The paths to all that a configuration holds."""
+    yield path
+    entries = (
+        value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    )
+    for key, one in entries:
+        yield from places(one, (*path, key))
+
+
+def odd_configurations(data, directory, count, seed):
+    """Whole files whose configuration has something else at one or two places, or lacks it."""
+    rng = np.random.default_rng(seed)
+    path = directory / "odd"
+    path.write_bytes(data)
+    arrays, config = read_weights(path)
+    every = [place for place in places(config) if place]
+    for _ in range(count):
+        made = json.loads(json.dumps(config))
+        for _ in range(int(rng.integers(1, 3))):
+            *way, last = every[int(rng.integers(len(every)))]
+            at = made
+            try:
+                for key in way:
+                    at = at[key]
+                other = every[int(rng.integers(len(every)))]
+                choice = rng.integers(4)
+                if choice == 0:
+                    del at[last]
+                elif choice == 1:
+                    value = made
+                    for key in other:
+                        value = value[key]
+                    at[last] = json.loads(json.dumps(value))
+                else:
+                    at[last] = STRANGE[int(rng.integers(len(STRANGE)))]
+            except (LookupError, TypeError):
+                pass  # the first change has taken the second one's place away
+        write_weights(path, arrays, made)
+        yield path.read_bytes()
+
+
+def small_file(directory):
+    made = fastseq.Sequential(
+        [
+            layers.Embedding(7, 3, input_length=4),
+            layers.GRU(2, dropout=0.1, return_sequences=True),
+            layers.Lambda(lambda x: x[:, 1:] * 2.0),
+            layers.Reshape((-1,)),
+            layers.Dense(2, activation="softmax"),
+        ]
+    )
+    x = layers.Input((4,), dtype="int32")
+    h = made(x)
+    whole = fastseq.Model(x, [h * 2.0, layers.Bidirectional(layers.LSTM(1))(layers.RepeatVector(3)(h))])
+    whole.compile("adam", ["categorical_crossentropy", "mse"], metrics=[["accuracy"], ["mae"]])
+    whole.fit(np.zeros((4, 4), int), [np.ones((4, 2)), np.ones((4, 2))], verbose=0)
+    whole.save(directory / "m")
+    return (directory / "m").read_bytes(), sum(w.size for w in whole.get_weights())
+
+
+def try_to_read(path, data, size):
+    """Whether a damaged file is read; otherwise it is refused as it should be, and soon."""
+    path.write_bytes(data)
+    begin = time.monotonic()
+    try:
+        other = models.load_model(path)
+    except (ValueError, OSError) as error:
+        assert time.monotonic() - begin < 5
+        if str(error).startswith(("load_model: ", "read_weights: ")):
+            return False
+        raise
+    assert time.monotonic() - begin < 5
+    assert sum(w.size for w in other.get_weights()) <= size
+    return True
+
+
+@pytest.fixture
+def little_memory():
+    """No more than a gigabyte besides what the process has."""
+    resource = pytest.importorskip("resource")
+    if sys.platform != "linux":
+        pytest.skip("reads /proc")
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**30, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # a layer of another kind may drop a mask
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # strange numbers
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_mutated_files_are_read_or_refused(count, tmp_path, little_memory):
+    data, size = small_file(tmp_path)
+    assert try_to_read(tmp_path / "m", data, size)
+    bytes_changed = [try_to_read(tmp_path / "m", m, size) for m in mutations(data, count // 2, count)]
+    assert 0 < sum(bytes_changed) < count // 4
+    odd = odd_configurations(data, tmp_path, count // 2, count)
+    config_changed = [try_to_read(tmp_path / "m", m, size) for m in odd]
+    assert count // 50 < sum(config_changed) < count // 4
+
+
+# --- kill -9 --------------------------------------------------------------------------------------
+
+WRITER = """
+import sys, numpy as np, fastseq
+from fastseq import layers
+model = fastseq.Sequential([layers.Dense(400, input_shape=(400,))])
+k = 0
+while True:
+    k += 1
+    model.set_weights([np.full((400, 400), k), np.full(400, k)])
+    model.save(sys.argv[1])
+    if k == 2:
+        print("go", flush=True)
+"""
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_while_writing(times, tmp_path):
+    """Whenever the writer is killed, the file is one that it wrote, whole."""
+    rng = np.random.default_rng(times)
+    path = tmp_path / "m"
+    for _ in range(times):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, env=os.environ
+        )
+        assert process.stdout.readline() == b"go\n"
+        time.sleep(rng.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kernel, bias = models.load_model(path).get_weights()
+        assert kernel.min() == kernel.max() == bias.min() == bias.max() >= 2
