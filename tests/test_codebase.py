@@ -105,20 +105,21 @@ ORDER = [
     "_core",
     "threads",
     "_arrays",
-    "_names",
     "_registry",
+    "_names",
     "_random",
     "_symbol",
     "ops",
     "text",
     "initializers",
+    "constraints",
+    "regularizers",
     "weights",
     "activations",
     "data",
     "losses",
     "metrics",
     "optimizers",
-    "schedules",
     "graph",
     "layers",
     "stepper",
@@ -139,7 +140,8 @@ ORDER = [
 # What a module may import is less than the order would allow.
 ONLY = {
     "text": {"_arrays"},
-    "initializers": {"_arrays", "_names", "_random", "_registry"},
+    "initializers": {"_arrays", "_names", "_random"},
+    "constraints": {"_arrays", "_names"},
 }
 # These are written with the public names, as a user would; all others import what they need from its module.
 USERS = {"recipes", "interop", "backend", "cli"}

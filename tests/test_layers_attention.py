@@ -210,9 +210,10 @@ X3, X2 = layers.Input((3, 6)), layers.Input((6,))
             "LayerNormalization: axis must be an integer, got 'x'",
         ),
         (
-            lambda: layers.LayerNormalization(gamma_regularizer="l2"),
+            lambda: layers.LayerNormalization(gamma_regularizer="l3"),
             ValueError,
-            "LayerNormalization: gamma_regularizer must be None, got 'l2'",
+            "LayerNormalization: gamma_regularizer must be one of l1, l1_l2, l2, "
+            "orthogonal_regularizer, got 'l3'",
         ),
     ],
 )

@@ -305,9 +305,9 @@ CELL_NAMES = (
             "random_normal, random_uniform, truncated_normal, variance_scaling, zeros, got 'xavier'",
         ),
         (
-            lambda: layers.LSTM(2, kernel_regularizer="l2"),
+            lambda: layers.LSTM(2, kernel_regularizer="l3"),
             ValueError,
-            "LSTM: kernel_regularizer must be None, got 'l2'",
+            "LSTM: kernel_regularizer must be one of l1, l1_l2, l2, orthogonal_regularizer, got 'l3'",
         ),
         (
             lambda: layers.Flatten(unit=3),

@@ -148,7 +148,8 @@ def test_weights_of_weights_have_gradients():
     [
         (((None, 3),), {}, ValueError, "Layer.add_weight: shape must be known, got (None, 3)"),
         (((2,),), {"dtype": "int32"}, ValueError, "Layer: dtype must be float32 or float64, got 'int32'"),
-        (((2,),), {"regularizer": "l2"}, ValueError, "Layer: regularizer must be None, got 'l2'"),
+        (((2,),), {"regularizer": 3}, TypeError,
+         "Layer: regularizer must be the name of a regularizer or one, got 3"),
         (("w",), {}, ValueError,
          "Layer.add_weight: shape must be integers of at least 0, or None, got 'w'"),
     ],

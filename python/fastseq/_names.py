@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from fastseq import _registry
 from fastseq._arrays import describe, message
 
 _T = TypeVar("_T")
@@ -36,6 +37,43 @@ def known_as(
         rule = f"be one of {', '.join(sorted(known))}"
         raise ValueError(message(function, argument, rule, unknown(plain, [*known, *(aliases or {})], name)))
     return known[plain]
+
+
+def made_from(
+    identifier: Any,
+    base: type,
+    known: Mapping[str, Any],
+    function: str,
+    argument: str,
+    aliases: Mapping[str, str] | None = None,
+) -> Any:
+    """What an object, a class, a name or ``{"class_name": ..., "config": {...}}`` means.
+
+    Args:
+        identifier: As the user gave it.
+        base: What objects and classes must be of.
+        known: By name in lower case with underscores, the functions that make one.
+        function: Who asks, for the error's text.
+        argument: The argument's name, for the error's text.
+        aliases: Other names for those in ``known``.
+    Returns:
+        The object, or None where ``identifier`` is none of these.
+    Raises:
+        ValueError: An unknown name; the text lists the known ones, and suggests the nearest.
+    """
+    if isinstance(identifier, base):
+        return identifier
+    if isinstance(identifier, type) and issubclass(identifier, base):
+        return identifier()
+    if isinstance(identifier, dict) and "class_name" in identifier:
+        own = _registry.find(identifier["class_name"])
+        if isinstance(own, type) and issubclass(own, base):
+            return own.from_config(identifier.get("config", {}))  # type: ignore[attr-defined]
+        cls = known_as(identifier["class_name"], known, function, argument, aliases)
+        return cls.from_config(identifier.get("config", {}))
+    if isinstance(identifier, str):
+        return known_as(identifier, known, function, argument, aliases)()
+    return None
 
 
 def unknown(name: str, known: Iterable[str], given: str | None = None) -> str:

@@ -68,6 +68,8 @@ class Variable(_Arithmetic):
         gradient: An array like ``value`` to which backward adds; None until ``graph.pack`` made one.
         name: For people.
         trainable: Whether an optimizer may change it.
+        regularizer: Its penalty, a function of it as a Symbol, which models add to their loss; or None.
+        constraint: What makes a new value of its value after each step, or None.
         place: Where in a flat buffer it lies, set by ``graph.pack``; from then on ``value`` is only
             ever changed in place.
         changes: How often any weights have been assigned, set or trained: copies made before are old.
@@ -76,7 +78,9 @@ class Variable(_Arithmetic):
 
     changes: ClassVar[int] = 0
 
-    __slots__ = ("__weakref__", "gradient", "name", "place", "trainable", "value")
+    __slots__ = (
+        "__weakref__", "constraint", "gradient", "name", "place", "regularizer", "trainable", "value",
+    )  # fmt: skip
 
     def __init__(self, value: Array, name: str, trainable: bool = True) -> None:
         self.value = value
@@ -84,6 +88,8 @@ class Variable(_Arithmetic):
         self.place: Any = None
         self.name = name
         self.trainable = trainable
+        self.regularizer: Callable[[Any], Any] | None = None
+        self.constraint: Callable[[Array], Array] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from fastseq._arrays import Array
 from fastseq._symbol import Node, Op, RandomSeed, Symbol, Variable, apply
 from fastseq.ops import arrays, conv, symbolic
 
-__all__ = ["Head", "Plan", "activation_before", "pack", "segments"]
+__all__ = ["Head", "Plan", "activation_before", "attached_losses", "pack", "segments"]
 
 # --- flat buffers ---------------------------------------------------------------------------------
 
@@ -147,6 +147,22 @@ def activation_before(output: Symbol) -> tuple[str, Symbol]:
     return "softmax" if node.op is symbolic.SOFTMAX else node.options["name"], source
 
 
+def attached_losses(outputs: Iterable[Symbol]) -> list[Symbol]:
+    """What layers on the way to ``outputs`` add to the loss, each once."""
+    found: dict[Any, None] = {}
+    seen: set[Node] = set()
+    stack = [symbol.node for symbol in outputs]
+    while stack:
+        node = stack.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.op is arrays.ATTACHED:
+            found[node.inputs[1]] = None
+        stack += [value.node for value in node.inputs if isinstance(value, Symbol)]
+    return list(found)
+
+
 class _Program:
     """Instructions in order, while they are still being changed."""
 
@@ -209,7 +225,7 @@ class _Program:
 
     def _emit(self, node: Node) -> None:
         op, options, inputs = node.op, dict(node.options), list(node.inputs)
-        if op is arrays.IDENTITY:
+        if op in (arrays.IDENTITY, arrays.ATTACHED):
             self.slot_of[node.outputs[0]] = self.slot_of[inputs[0]]
             return
         if "seed" in op.arguments and inputs[op.arguments.index("seed")] is not None:

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastseq import _registry
 from fastseq._arrays import Array, describe, message, number
-from fastseq._names import known_as, snake
+from fastseq._names import made_from, snake
 from fastseq._random import generator
 
 if TYPE_CHECKING:
@@ -311,17 +310,9 @@ def get(identifier: Any, function: str = "initializers.get", argument: str = "id
         ValueError: An unknown name; the text lists the known ones.
         TypeError: None of the above.
     """
-    if identifier is None or isinstance(identifier, Initializer):
-        return identifier
-    if isinstance(identifier, dict) and "class_name" in identifier:
-        own = _registry.find(identifier["class_name"])
-        if isinstance(own, type) and issubclass(own, Initializer):
-            return own.from_config(identifier.get("config", {}))
-        return get(identifier["class_name"], function, argument).from_config(identifier.get("config", {}))
-    if isinstance(identifier, str):
-        return known_as(identifier, KNOWN, function, argument, _ALIASES)()
-    if isinstance(identifier, type) and issubclass(identifier, Initializer):
-        return identifier()
+    made = made_from(identifier, Initializer, KNOWN, function, argument, _ALIASES)
+    if made is not None or identifier is None:
+        return made
     if isinstance(identifier, Callable):  # type: ignore[arg-type]
         return identifier
     raise TypeError(message(function, argument, "be the name of an initializer or one", describe(identifier)))

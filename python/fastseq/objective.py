@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastseq import losses, metrics
+from fastseq import losses, metrics, ops
 from fastseq._arrays import Array, floating, message
-from fastseq._symbol import Symbol, Variable
-from fastseq.graph import Head, Plan, activation_before, pack, segments
+from fastseq._symbol import Symbol, Variable, tracing
+from fastseq.graph import Head, Plan, activation_before, attached_losses, pack, segments
+from fastseq.layers.base import penalty
 from fastseq.losses.base import Loss, row_weights
 from fastseq.losses.symbolic import target_symbol, trace
 from fastseq.metrics import Mean, Metric
@@ -99,6 +100,7 @@ class Objective:
         loss_weights: As given to ``compile``.
         metrics: As given to ``compile``.
         weighted_metrics: As given to ``compile``.
+        trainable: Gives the variables whose regularizers count.
     Attributes:
         losses: The Loss of each output, or None; fixed once targets have been seen.
     """
@@ -114,7 +116,10 @@ class Objective:
         loss_weights: Any,
         metrics: Any,
         weighted_metrics: Any,
+        trainable: Callable[[], Sequence[Variable]] = tuple,
     ) -> None:
+        self._trainable = trainable
+        self._penalised = False  # whether the plans have one more head, for what layers add to the loss
         self.inputs, self.outputs, self.names = list(inputs), list(outputs), list(names)
         self.optimizer = optimizer
         self._asked_loss = [
@@ -249,7 +254,27 @@ class Objective:
                 continue
             absorbs = loss.absorbed(activation_before(self.outputs[k])[0])
             heads.append(Head(self.outputs[k], measure, absorbs, keep))
-        return heads
+        return heads + self._penalty()
+
+    def _penalty(self) -> list[Head]:
+        """The sum of what layers and regularizers add to the loss, if anything."""
+        parts: list[Any] = attached_losses(self.outputs)
+        with tracing():
+            for variable in self._trainable():
+                if variable.regularizer is not None:
+                    part = variable.regularizer(variable)
+                    parts.append(penalty(part, "compile", f"the regularizer of {variable.name}"))
+            if parts:
+                total = parts[0]
+                for part in parts[1:]:
+                    total = total + part
+                self._penalised = True
+                return [Head(ops.identity(total), _whole)]
+        return []
+
+    def _for_heads(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Targets or weights, one for each head."""
+        return [*values, None] if self._penalised else values
 
     def _watched(self) -> list[tuple[int, int, Metric, bool]]:
         """(place among the compared outputs, output, metric, whether sample weights count)."""
@@ -265,6 +290,7 @@ class Objective:
         if self._train_plan is None:
             pack(variables)
             self._variables = list(variables)
+            self._constrained = [v for v in variables if v.constraint is not None]
             outputs = [self.outputs[k] for k in self._compared]
             self._train_plan = Plan(
                 self.inputs, outputs, training=True, heads=self._heads(True), wanted=variables
@@ -358,8 +384,10 @@ class Objective:
     def train(self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> None:
         """One training step on arrays that are right; ``plan_training`` came before."""
         plan = self._train_plan
-        values, slots = plan.step(inputs, targets, weights)  # type: ignore[union-attr]
+        values, slots = plan.step(inputs, self._for_heads(targets), self._for_heads(weights))  # type: ignore[union-attr]
         self.optimizer.step()  # type: ignore[union-attr]
+        for variable in self._constrained:
+            variable.value[...] = variable.constraint(variable.value)  # type: ignore[misc]
         self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
 
     def gradients(
@@ -367,7 +395,7 @@ class Objective:
     ) -> list[Array]:
         """What ``train`` would give the optimizer, one array per variable of ``plan_training``."""
         plan = self._train_plan
-        plan.step(inputs, targets, weights)  # type: ignore[union-attr]
+        plan.step(inputs, self._for_heads(targets), self._for_heads(weights))  # type: ignore[union-attr]
         made = [np.array(variable.gradient) for variable in self._variables]
         for variable in self._variables:
             variable.gradient.fill(0)  # type: ignore[union-attr]
@@ -376,15 +404,15 @@ class Objective:
     def test(self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> None:
         """One step of evaluation on arrays that are right; ``plan_testing`` came before."""
         plan = self._test_plan
-        slots = plan.forward(inputs, targets)  # type: ignore[union-attr]
-        values = plan.measure(slots, targets, weights)  # type: ignore[union-attr]
+        slots = plan.forward(inputs, self._for_heads(targets))  # type: ignore[union-attr]
+        values = plan.measure(slots, self._for_heads(targets), self._for_heads(weights))  # type: ignore[union-attr]
         plan.commit(slots)  # type: ignore[union-attr]
         self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
 
     def _track(
         self, plan: Plan, values: list[float], slots: list[Any], rows: int, targets: Any, weights: Any
     ) -> None:
-        total = 0.0
+        total = values.pop() if self._penalised else 0.0
         for k, value in zip(self._compared, values, strict=True):
             total += self._weights[k] * value
             tracker = self._output_trackers[k]
@@ -463,6 +491,12 @@ def _plain(result: Any) -> Any:
 
 def _known(target: tuple[int, ...] | None) -> tuple[int, ...]:
     return (1,) if target is None else target
+
+
+def _whole(value: Array, *arguments: Any) -> tuple[float, Array | None]:
+    """What is added to the loss as it is."""
+    *_, gradient = arguments
+    return float(value), np.ones_like(value) if gradient else None
 
 
 def _nothing(prediction: Array, *_: Any) -> tuple[float, None]:

@@ -24,7 +24,7 @@ from fastseq.layers.input import InputLayer
 from fastseq.layers.merge import Concatenate, _Merge
 from fastseq.layers.rnn import RNN
 from fastseq.layers.wrappers import TimeDistributed
-from fastseq.ops.arrays import IDENTITY
+from fastseq.ops.arrays import ATTACHED, IDENTITY
 from fastseq.ops.symbolic import DROPOUT
 from fastseq.weights import read_weights, write_weights
 
@@ -283,7 +283,7 @@ class _StepGraph:
         while (node := symbol.node) is not None:
             if node in self._steps:
                 found.append(self._steps[node])
-            elif node.op is not IDENTITY and (node.op is not DROPOUT or node.random):
+            elif node.op not in (IDENTITY, ATTACHED) and (node.op is not DROPOUT or node.random):
                 return None
             symbol = node.inputs[0]
         # in the order of the states: a layer that nothing reads has states too

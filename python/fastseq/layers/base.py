@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq import _registry, initializers, ops
+from fastseq import _registry, constraints, initializers, ops, regularizers
 from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
 from fastseq._random import draw_seed
 from fastseq._symbol import RandomSeed, Shape, Symbol, Variable, tracing
@@ -102,7 +102,8 @@ class Layer:
         name: A name, unique in a model; made from the class's name by default.
         trainable: Whether optimizers may change its weights.
         dtype: "float32" or "float64".
-        activity_regularizer: Must be None.
+        activity_regularizer: Of its output, divided by the size of the batch: a name, a Regularizer or a
+            function.
         options: Where it is the first layer of a Sequential, one of ``input_shape`` (without the
             batch), ``batch_input_shape`` or ``input_dim`` with ``input_length``.
     Attributes:
@@ -118,7 +119,7 @@ class Layer:
         name: str | None = None,
         trainable: bool = True,
         dtype: Any = None,
-        activity_regularizer: None = None,
+        activity_regularizer: Any = None,
         **options: Any,
     ) -> None:
         kind = type(self).__name__
@@ -128,13 +129,14 @@ class Layer:
                 raise TypeError(message(kind, "options", rule, describe(option)))
         if name is not None and not isinstance(name, str):
             raise TypeError(message(kind, "name", "be a str", describe(name)))
-        self.refuse_unless_none(activity_regularizer=activity_regularizer)
+        self.activity_regularizer = regularizers.get(activity_regularizer, kind, "activity_regularizer")
         self.name = unique_name(kind) if name is None else name
         self.built = False
         self._trainable = bool(trainable)
         self.dtype = _dtype(dtype, kind)
         self.variables_made: list[Variable] = []
         self._calls: list[LayerCall] = []
+        self._added: list[Any] | None = None  # losses of the call that is being traced
         self._plans: dict[Any, Any] = {}
         self.batch_input_shape = _input_shape(kind, options)
 
@@ -172,8 +174,8 @@ class Layer:
         dtype: Any = None,
         trainable: bool = True,
         *,
-        regularizer: None = None,
-        constraint: None = None,
+        regularizer: Any = None,
+        constraint: Any = None,
         name: str | None = None,
     ) -> Variable:
         """Makes a weight of this layer.
@@ -183,14 +185,13 @@ class Layer:
             initializer: A name, an Initializer or a function of (shape, dtype); "glorot_uniform" by default.
             dtype: "float32" or "float64"; the layer's by default.
             trainable: Whether optimizers may change it.
-            regularizer: Must be None, as must the constraint.
-            constraint: None.
+            regularizer: Its penalty, which training adds to the loss: a name, a Regularizer or a function.
+            constraint: What is done to it after each step: a name, a Constraint or a function of its value.
             name: For people; ``layer/name`` in the whole.
         Raises:
             ValueError: The shape is not known, or an argument is none of these.
         """
         kind = type(self).__name__
-        self.refuse_unless_none(regularizer=regularizer, constraint=constraint)
         sizes = shape_of(shape, f"{kind}.add_weight", "shape")
         if None in sizes:
             raise ValueError(message(f"{kind}.add_weight", "shape", "be known", str(sizes)))
@@ -201,8 +202,51 @@ class Layer:
         else:
             value = np.asarray(make(sizes, made), order="C")
         variable = Variable(value, f"{self.name}/{name or 'weight'}", trainable)
+        variable.regularizer = regularizers.get(regularizer, kind, "regularizer")
+        variable.constraint = constraints.get(constraint, kind, "constraint")
         self.variables_made.append(variable)
         return variable
+
+    def keep_rules(self, **rules: Any) -> None:
+        """Keeps regularizers and constraints as the arguments are named: ``kernel_constraint=...``."""
+        for argument, value in rules.items():
+            get = regularizers.get if argument.endswith("_regularizer") else constraints.get
+            setattr(self, argument, get(value, type(self).__name__, argument))
+
+    def add_ruled(self, name: str, shape: Any, initializer: Any, rules: str | None = None) -> Variable:
+        """``add_weight`` with what ``keep_rules`` has kept for it.
+
+        Args:
+            name: "kernel", say.
+            shape: Its shape.
+            initializer: As for ``add_weight``.
+            rules: What its regularizer's and constraint's names begin with; ``name`` by default.
+        """
+        regularizer, constraint = (
+            getattr(self, f"{rules or name}_{rule}") for rule in ("regularizer", "constraint")
+        )
+        return self.add_weight(shape, initializer, regularizer=regularizer, constraint=constraint, name=name)
+
+    def add_loss(self, loss: Any) -> None:
+        """Adds a number to what models with this layer minimise; for use in ``call``.
+
+        Args:
+            loss: A Symbol of shape (), computed from the inputs or the weights.
+        Raises:
+            RuntimeError: Outside of ``call``.
+            ValueError: Of another shape.
+            TypeError: No Symbol.
+        """
+        function = f"{self.name}.add_loss"
+        if self._added is None:
+            raise RuntimeError(f"{function}: it must be called within call, got a call from outside")
+        self._added.append(penalty(loss, function, "loss"))
+
+    @property
+    def losses(self) -> list[float]:
+        """The penalties of its trainable weights as they are now."""
+        penalised = [v for v in self.trainable_weights if v.regularizer is not None]
+        return [float(v.regularizer(v.value)) for v in penalised]  # type: ignore[misc]
 
     def make_seed(self, seed: int | None = None) -> RandomSeed:
         """A source of seeds for this layer's randomness: from ``seed``, or drawn."""
@@ -324,12 +368,28 @@ class Layer:
                 mask = None
         options["mask"] = mask
         given = {name: value for name, value in options.items() if name in accepted}
-        with tracing():
-            outputs = self.call(inputs, **given)
+        before, self._added = self._added, []
+        try:
+            with tracing():
+                outputs = self.call(inputs, **given)
+                if self.activity_regularizer is not None:
+                    self._added += [self._activity(symbol) for symbol in flatten(outputs)]
+            added = self._added
+        finally:
+            self._added = before
         fresh = [ops.identity(s) if s in symbols else s for s in flatten(outputs)]
+        for loss in added:
+            masks, fresh[0] = fresh[0].mask, ops.attached(fresh[0], loss)
+            fresh[0].mask = masks
         outputs = unflatten(outputs, fresh)
         self._pass_mask(inputs, mask, outputs)
         return outputs
+
+    def _activity(self, output: Symbol) -> Any:
+        """The penalty of an output, divided by the size of the batch."""
+        assert self.activity_regularizer is not None
+        function = f"{self.name}.activity_regularizer"
+        return penalty(self.activity_regularizer(output), function, "loss") / ops.rows(output)
 
     def _pass_mask(self, inputs: Any, mask: Any, outputs: Any) -> None:
         if not self.supports_masking:
@@ -452,6 +512,8 @@ class Layer:
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": str(self.dtype)}
         if self.batch_input_shape is not None:
             config["batch_input_shape"] = self.batch_input_shape
+        if self.activity_regularizer is not None:
+            config["activity_regularizer"] = _plain(self.activity_regularizer)
         for argument in _arguments(type(self)):
             if argument not in config and argument != "weights" and hasattr(self, argument):
                 config[argument] = _plain(getattr(self, argument))
@@ -464,6 +526,20 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+
+def penalty(loss: Any, function: str, argument: str) -> Any:
+    """What is to be added to the loss: a Symbol that stands for one number.
+
+    Raises:
+        TypeError: No Symbol.
+        ValueError: A Symbol of another shape.
+    """
+    if not isinstance(loss, Symbol):
+        raise TypeError(message(function, argument, "be a Symbol", describe(loss)))
+    if loss.shape:
+        raise ValueError(message(function, argument, "have shape ()", str(loss.shape)))
+    return loss
 
 
 def _kept(value: Any) -> list[Any]:
@@ -527,9 +603,8 @@ def to_config(layer: Layer) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, initializers.Initializer):
-        name = _registry.get_registered_name(type(value))
-        return {"class_name": name, "config": value.get_config()}
+    if isinstance(value, (initializers.Initializer, regularizers.Regularizer, constraints.Constraint)):
+        return {"class_name": _registry.get_registered_name(type(value)), "config": value.get_config()}
     if isinstance(value, Layer):
         return to_config(value)
     if isinstance(value, (list, tuple)):

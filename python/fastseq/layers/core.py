@@ -38,11 +38,11 @@ class Dense(Layer):
         use_bias: Whether there is a bias.
         kernel_initializer: Of the kernel, (features, units).
         bias_initializer: Of the bias, (units,).
-        kernel_regularizer: Must be None, as must the other regularizers and constraints.
-        bias_regularizer: None.
-        activity_regularizer: None.
-        kernel_constraint: None.
-        bias_constraint: None.
+        kernel_regularizer: Of the kernel: a name, a Regularizer or a function.
+        bias_regularizer: Of the bias.
+        activity_regularizer: Of the output.
+        kernel_constraint: Of the kernel: a name, a Constraint or a function of its value.
+        bias_constraint: Of the bias.
         options: As for ``Layer``.
     """
 
@@ -55,15 +55,15 @@ class Dense(Layer):
         use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros",
-        kernel_regularizer: None = None,
-        bias_regularizer: None = None,
-        activity_regularizer: None = None,
-        kernel_constraint: None = None,
-        bias_constraint: None = None,
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
         **options: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **options)
-        self.refuse_unless_none(
+        self.keep_rules(
             kernel_regularizer=kernel_regularizer,
             bias_regularizer=bias_regularizer,
             kernel_constraint=kernel_constraint,
@@ -82,9 +82,9 @@ class Dense(Layer):
         if features is None:
             rule = "have a known last axis after the batch"
             raise ValueError(message(self.name, "inputs", rule, f"shape {input_shape}"))
-        self.kernel = self.add_weight((features, self.units), self.kernel_initializer, name="kernel")
+        self.kernel = self.add_ruled("kernel", (features, self.units), self.kernel_initializer)
         if self.use_bias:
-            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
+            self.bias = self.add_ruled("bias", (self.units,), self.bias_initializer)
 
     def call(self, inputs: Any) -> Any:
         if inputs.shape[-1] not in (None, self.kernel.shape[0]):
@@ -147,8 +147,8 @@ class Embedding(Layer):
         input_dim: How many rows the table has.
         output_dim: How long a row is.
         embeddings_initializer: Of the table, (input_dim, output_dim).
-        embeddings_regularizer: Must be None.
-        embeddings_constraint: Must be None.
+        embeddings_regularizer: Of the table: a name, a Regularizer or a function.
+        embeddings_constraint: Of the table: a name, a Constraint or a function of its value.
         mask_zero: Whether 0 is padding, so that the layers after this one skip those steps.
         weights: The table itself, or a list of it.
         options: As for ``Layer``.
@@ -159,15 +159,15 @@ class Embedding(Layer):
         input_dim: int,
         output_dim: int,
         embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: None = None,
-        embeddings_constraint: None = None,
+        embeddings_regularizer: Any = None,
+        embeddings_constraint: Any = None,
         mask_zero: bool = False,
         weights: Any = None,
         **options: Any,
     ) -> None:
         self.input_length = options.get("input_length")
         super().__init__(**options)
-        self.refuse_unless_none(
+        self.keep_rules(
             embeddings_regularizer=embeddings_regularizer, embeddings_constraint=embeddings_constraint
         )
         self.input_dim = number(input_dim, "Embedding", "input_dim", low=1, whole=True)
@@ -185,7 +185,7 @@ class Embedding(Layer):
 
     def build(self, input_shape: Any) -> None:
         shape = (self.input_dim, self.output_dim)
-        self.embeddings = self.add_weight(shape, self.embeddings_initializer, name="embeddings")
+        self.embeddings = self.add_ruled("embeddings", shape, self.embeddings_initializer)
 
     def call(self, inputs: Any) -> Any:
         return ops.embedding(inputs, self.embeddings)

@@ -23,10 +23,10 @@ class LayerNormalization(Layer):
         scale: Whether there is a gamma.
         beta_initializer: Of beta, in the sizes of the axes.
         gamma_initializer: Of gamma, likewise.
-        beta_regularizer: Must be None, as must the other regularizer and the constraints.
-        gamma_regularizer: None.
-        beta_constraint: None.
-        gamma_constraint: None.
+        beta_regularizer: Of beta: a name, a Regularizer or a function.
+        gamma_regularizer: Of gamma.
+        beta_constraint: Of beta: a name, a Constraint or a function of its value.
+        gamma_constraint: Of gamma.
         options: As for ``Layer``.
     Source:
         Ba, Kiros & Hinton (2016), https://arxiv.org/abs/1607.06450
@@ -42,15 +42,15 @@ class LayerNormalization(Layer):
         scale: bool = True,
         beta_initializer: Any = "zeros",
         gamma_initializer: Any = "ones",
-        beta_regularizer: None = None,
-        gamma_regularizer: None = None,
-        beta_constraint: None = None,
-        gamma_constraint: None = None,
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         kind = "LayerNormalization"
-        self.refuse_unless_none(
+        self.keep_rules(
             beta_regularizer=beta_regularizer,
             gamma_regularizer=gamma_regularizer,
             beta_constraint=beta_constraint,
@@ -78,9 +78,9 @@ class LayerNormalization(Layer):
     def build(self, input_shape: Any) -> None:
         sizes = [input_shape[axis] for axis in self._axes(len(input_shape))]
         if self.scale:
-            self.gamma = self.add_weight(sizes, self.gamma_initializer, name="gamma")
+            self.gamma = self.add_ruled("gamma", sizes, self.gamma_initializer)
         if self.center:
-            self.beta = self.add_weight(sizes, self.beta_initializer, name="beta")
+            self.beta = self.add_ruled("beta", sizes, self.beta_initializer)
 
     def call(self, inputs: Any) -> Any:
         rank = len(inputs.shape)

@@ -38,13 +38,13 @@ class RNN(Layer):
         kernel_initializer: Any = "glorot_uniform",
         recurrent_initializer: Any = "orthogonal",
         bias_initializer: Any = "zeros",
-        kernel_regularizer: None = None,
-        recurrent_regularizer: None = None,
-        bias_regularizer: None = None,
-        activity_regularizer: None = None,
-        kernel_constraint: None = None,
-        recurrent_constraint: None = None,
-        bias_constraint: None = None,
+        kernel_regularizer: Any = None,
+        recurrent_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        recurrent_constraint: Any = None,
+        bias_constraint: Any = None,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         seed: int | None = None,
@@ -61,7 +61,7 @@ class RNN(Layer):
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **options)
         kind = type(self).__name__
-        self.refuse_unless_none(
+        self.keep_rules(
             kernel_regularizer=kernel_regularizer,
             recurrent_regularizer=recurrent_regularizer,
             bias_regularizer=bias_regularizer,
@@ -110,12 +110,12 @@ class RNN(Layer):
             rule = "have a known number of features"
             raise ValueError(message(self.name, "inputs", rule, f"shape {input_shape}"))
         width = self.gates * self.units
-        self.kernel = self.add_weight((input_shape[2], width), self.kernel_initializer, name="kernel")
-        self.recurrent_kernel = self.add_weight(
-            (self.units, width), self.recurrent_initializer, name="recurrent_kernel"
+        self.kernel = self.add_ruled("kernel", (input_shape[2], width), self.kernel_initializer)
+        self.recurrent_kernel = self.add_ruled(
+            "recurrent_kernel", (self.units, width), self.recurrent_initializer, "recurrent"
         )
         if self.use_bias:
-            self.bias = self.add_weight(self.bias_shape(), self.make_bias, name="bias")
+            self.bias = self.add_ruled("bias", self.bias_shape(), self.make_bias)
         if self.stateful:
             self._make_states(input_shape[0])
 
@@ -299,7 +299,8 @@ class LSTM(RNN):
             ``recurrent_dropout`` (on h where it enters the product, one mask for all gates and steps),
             both in [0, 1) (at 1 Keras drops all or nothing, by the path it takes),
             ``return_sequences``, ``return_state`` ([output, h, c]), ``go_backwards`` (the sequence stays
-            reversed), ``stateful``, ``zero_output_for_mask``, ``seed``; and as for ``Layer``.
+            reversed), ``stateful``, ``zero_output_for_mask``, ``seed``, ``kernel_``, ``recurrent_`` and
+            ``bias_regularizer`` and ``_constraint``; and as for ``Layer``.
     Source:
         Hochreiter & Schmidhuber (1997), Gers et al. (2000).
     """

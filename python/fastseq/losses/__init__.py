@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from fastseq._arrays import describe, message
-from fastseq._names import known_as, snake
+from fastseq._names import made_from, snake
 from fastseq.losses.base import FunctionLoss, Loss
 from fastseq.losses.ctc import CTC, ctc
 from fastseq.losses.formulas import (
@@ -131,14 +131,11 @@ def get(identifier: Any, function: str = "losses.get", argument: str = "identifi
         ValueError: An unknown name; the text lists the known ones.
         TypeError: None of the above.
     """
-    if isinstance(identifier, Loss):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Loss):
-        return identifier()
     if isinstance(identifier, Hashable) and identifier in _FUNCTIONS:
         return KNOWN[_FUNCTIONS[identifier]]()
-    if isinstance(identifier, str):
-        return known_as(identifier, KNOWN, function, argument, _ALIASES)()
+    made = made_from(identifier, Loss, KNOWN, function, argument, _ALIASES)
+    if made is not None:
+        return made  # type: ignore[no-any-return]
     if callable(identifier) and not isinstance(identifier, type):
         return FunctionLoss(identifier)
     rule = "be the name of a loss, a Loss or a function"

@@ -259,6 +259,11 @@ class Loss:
         """The arguments that make this loss again."""
         return {"name": self.name, "reduction": self.reduction}
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A new loss with these arguments."""
+        return cls(**config)
+
 
 class FunctionLoss(Loss):
     """A function of (y_true, y_pred) as a loss.

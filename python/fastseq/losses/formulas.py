@@ -146,12 +146,8 @@ class CosineSimilarity(Formula):
         self.axis = self._number(axis, "axis", whole=True)
 
     def formula(self, y_true: Any, y_pred: Any) -> Any:
-        return -ops.sum(self._unit(y_true) * self._unit(y_pred), axis=self.axis)
-
-    def _unit(self, y: Any) -> Any:
-        """``y`` over its length, which is taken to be at least 1e-7."""
-        squares = ops.sum(ops.square(y), axis=self.axis, keepdims=True)
-        return y / ops.sqrt(ops.maximum(squares, EPSILON**2))
+        true, pred = (ops.normalize(y, axis=self.axis) for y in (y_true, y_pred))
+        return -ops.sum(true * pred, axis=self.axis)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

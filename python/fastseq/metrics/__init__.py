@@ -7,7 +7,7 @@ from typing import Any
 
 from fastseq import losses
 from fastseq._arrays import describe, message
-from fastseq._names import known_as, snake
+from fastseq._names import made_from, snake
 from fastseq.losses import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -218,18 +218,11 @@ def get(identifier: Any, function: str = "metrics.get", argument: str = "identif
         ValueError: An unknown name; the text lists the known ones.
         TypeError: None of the above.
     """
-    if isinstance(identifier, Metric):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Metric):
-        return identifier()
-    if isinstance(identifier, dict) and "class_name" in identifier:
-        cls = known_as(identifier["class_name"], KNOWN, function, argument, _ALIASES)
-        made: Metric = cls.from_config(identifier.get("config", {}))
-        return made
-    if isinstance(identifier, str):
-        metric = known_as(identifier, KNOWN, function, argument, _ALIASES)()
-        metric.name = identifier  # the log's key is the word that was used, as in Keras
-        return metric
+    made = made_from(identifier, Metric, KNOWN, function, argument, _ALIASES)
+    if made is not None:
+        if isinstance(identifier, str):
+            made.name = identifier  # the log's key is the word that was used, as in Keras
+        return made  # type: ignore[no-any-return]
     if isinstance(identifier, losses.Loss):
         if identifier.sequences:
             rule = "name what compares one row with another"

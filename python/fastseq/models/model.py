@@ -216,7 +216,10 @@ class Model(Kept):
         self._compiled, self._objective = compiled, objective
 
     def _new_objective(self, compiled: dict[str, Any]) -> Objective:
-        return Objective(self.inputs, self.outputs, self.output_names, **compiled)
+        names = self.output_names
+        return Objective(
+            self.inputs, self.outputs, names, trainable=lambda: self.trainable_weights, **compiled
+        )
 
     @property
     def compiled(self) -> bool:

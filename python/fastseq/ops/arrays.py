@@ -19,6 +19,7 @@ from fastseq._symbol import Node, Op, Shape, Symbol, apply, operators
 
 __all__ = [
     "any_not_equal",
+    "attached",
     "causal_mask",
     "concatenate",
     "expand_dims",
@@ -29,6 +30,7 @@ __all__ = [
     "repeat",
     "reshape",
     "reverse",
+    "rows",
     "squeeze",
     "stack",
     "transpose",
@@ -59,6 +61,37 @@ IDENTITY = Op("identity", ("x",), _identity_forward, _same, _identity_backward, 
 def identity(x: Any) -> Any:
     """``x`` under another name; a plan leaves it out."""
     return apply(IDENTITY, (x,), {})
+
+
+def _attached_forward(x: Array, loss: Any, *, training: bool) -> tuple[Any, ...]:
+    return x, None
+
+
+def _attached_backward(saved: Any, dy: Array, **_: Any) -> _X:
+    return _X(dy)
+
+
+ATTACHED = Op(
+    "attached", ("x", "loss"), _attached_forward, lambda x, loss: ((x.shape, x.dtype),),
+    _attached_backward, ("x",), fresh=False,
+)  # fmt: skip
+
+
+def attached(x: Any, loss: Any) -> Any:
+    """``x``, and with it a number that models add to their loss; a plan leaves the operation itself out."""
+    return apply(ATTACHED, (x, loss), {})
+
+
+def _rows_forward(x: Array, *, training: bool) -> tuple[Any, ...]:
+    return np.asarray(len(x), x.dtype), None
+
+
+ROWS = Op("rows", ("x",), _rows_forward, lambda x: (((), x.dtype),))
+
+
+def rows(x: Any) -> Any:
+    """How many rows ``x`` has, a number of its type."""
+    return apply(ROWS, (x,), {})
 
 
 # --- reshape, transpose, reverse, repeat ----------------------------------------------------------
@@ -417,6 +450,7 @@ def _reshape_leaves_last(node: Node) -> bool:
 # By operation: whether a node only moves whole rows, its first input's last axis, from place to place.
 _MOVES: dict[Op, Callable[[Node], bool]] = {
     IDENTITY: lambda node: True,
+    ATTACHED: lambda node: True,
     RESHAPE: _reshape_leaves_last,
     TRANSPOSE: lambda node: node.options["axes"][-1] == len(node.options["axes"]) - 1,
     REVERSE: lambda node: len(node.inputs[0].shape) > 2,

@@ -10,9 +10,9 @@ import numpy as np
 
 from fastseq._arrays import INT64, Array, message, number
 from fastseq._symbol import Op, Shape, apply
-from fastseq.ops.elementwise import float_type, operands
+from fastseq.ops.elementwise import divide, float_type, maximum, operands, sqrt, square
 
-__all__ = ["max", "mean", "min", "sum"]
+__all__ = ["max", "mean", "min", "normalize", "sum"]
 
 _X = namedtuple("_X", "x")
 
@@ -145,3 +145,17 @@ def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest over axes; equal ones share the gradient. Arguments and errors as for ``sum``."""
     return _reduce(MIN, x, axis, keepdims)
+
+
+def normalize(x: Any, axis: Any = -1) -> Any:
+    """``x`` over its length along an axis (or several), which is taken to be at least 1e-7.
+
+    Args:
+        x: Any shape.
+        axis: As for ``sum``.
+    Raises:
+        TypeError: Not real numbers, or an axis that is no integer.
+        ValueError: There is no such axis.
+    """
+    squares = sum(square(x), axis=axis, keepdims=True)
+    return divide(x, sqrt(maximum(squares, 1e-14)))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastseq._arrays import describe, message
-from fastseq._names import known_as, snake
+from fastseq._names import made_from, snake
 from fastseq.optimizers import schedules
 from fastseq.optimizers.base import Optimizer
 from fastseq.optimizers.rules import SGD, Adagrad, Adam, Adamax, AdamW, Lion, Nadam, RMSprop
@@ -38,16 +38,9 @@ def get(identifier: Any, function: str = "optimizers.get", argument: str = "iden
         ValueError: An unknown name; the text lists the known ones.
         TypeError: None of the above.
     """
-    if isinstance(identifier, Optimizer):
-        return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Optimizer):
-        return identifier()  # type: ignore[call-arg]
-    if isinstance(identifier, dict) and "class_name" in identifier:
-        cls: Any = known_as(identifier["class_name"], KNOWN, function, argument, _ALIASES)
-        made: Optimizer = cls.from_config(identifier.get("config", {}))
-        return made
-    if isinstance(identifier, str):
-        return known_as(identifier, KNOWN, function, argument, _ALIASES)()
+    made = made_from(identifier, Optimizer, KNOWN, function, argument, _ALIASES)
+    if made is not None:
+        return made  # type: ignore[no-any-return]
     raise TypeError(
         message(function, argument, "be the name of an optimizer or an Optimizer", describe(identifier))
     )
