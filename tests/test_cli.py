@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from fastseq import cli
-from fastseq.recipes import AdditionResult, TranslationResult
+from fastseq.recipes import AdditionResult, OcrResult, TranslationResult
 
 SMALL = ["addition", "--digits", "1", "--units", "8", "--epochs", "2"]
 
@@ -169,6 +169,92 @@ def test_translation_refuses(options, text, capsys):
         cli.main(["translation", *options])
     assert error.value.code == 2
     assert f"fastseq translation: error: {text}" in capsys.readouterr().err
+
+
+READER = ["ocr", "--units", "4", "--epochs", "1", "--training-size", "40", "--width", "64", "--workers", "0"]
+
+
+def test_ocr(capsys):
+    pytest.importorskip("PIL")
+    assert cli.main(READER) == 0
+    out = capsys.readouterr().out
+    assert "Texts: 32 to train on, such as " in out
+    assert len(re.findall("^T ", out, re.MULTILINE)) == 5
+    assert "\033[9" not in out
+    assert out.splitlines()[-1].startswith("original, 4 units, images of 64x64: normalised edit distance ")
+
+
+def test_ocr_options_reach_the_recipe(tmp_path, capsys):
+    image = pytest.importorskip("PIL.Image")
+    words, path, folder = tmp_path / "words.txt", str(tmp_path / "reader"), tmp_path / "folder"
+    words.write_text(" ".join("abcdefghijklmnop"))
+    options = (
+        "--variant bidirectional --units 3 --training-size 15 --batch-size 6 --learning-rate 0.01 --epochs 2"
+    )
+    options += " --width 64 --wide 68 --wide-from 1 --target-edit-distance 0.001 --seed 7 --cache --workers 0"
+    options += f" --quiet --words {words} --folder {folder} --save {path}"
+    assert cli.main(["ocr", *options.split()]) == 0
+    assert OcrResult.load(path).configuration == {
+        "epochs": 2,
+        "variant": "bidirectional",
+        "units": 3,
+        "training_size": 15,
+        "batch_size": 6,
+        "width": 68,
+        "wide": 68,
+        "wide_from": 1,
+        "words": str(words),
+        "target_edit_distance": 0.001,
+        "seed": 7,
+        "learning_rate": 0.01,
+        "cache": True,
+    }
+    assert {"epoch_01.safetensors", "epoch_02.safetensors"} <= {file.name for file in folder.iterdir()}
+    said = capsys.readouterr().out
+    assert said.startswith("bidirectional, 3 units, images of 68x64: ")
+    image.new("L", (200, 30), 255).save(tmp_path / "empty.png")
+    given = [str(tmp_path / "empty.png")]
+    assert cli.main(["ocr", "--weights", path, "--beam-width", "2", "--read", *given]) == 0
+    *loaded, read = capsys.readouterr().out.splitlines()
+    assert loaded == said.splitlines()
+    assert re.fullmatch(re.escape(given[0]) + ": [a-z ]*", read)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--units", "0"], "train_ocr: units must be at least 1, got 0"),
+        (["--variant", "both"], "argument --variant: invalid choice: 'both'"),
+        (["--words", "/nowhere"], "[Errno 2] No such file or directory: '/nowhere'"),
+        (["--read", "/nowhere.png"], "cannot read /nowhere.png"),
+        (["--beam-width", "0"], "--beam-width must be at least 1, got 0"),
+        (["--weights", "/nowhere"], "[Errno 2] No such file or directory: '/nowhere'"),
+    ],
+)
+def test_ocr_refuses(options, text, capsys):
+    with pytest.raises(SystemExit) as error:
+        cli.main(["ocr", *options])
+    assert error.value.code == 2
+    assert f"fastseq ocr: error: {text}" in capsys.readouterr().err
+
+
+def test_ocr_refuses_what_is_no_image(tmp_path, capsys):
+    pytest.importorskip("PIL")
+    path = str(tmp_path / "reader")
+    assert cli.main([*READER, "--quiet", "--save", path]) == 0
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(SystemExit) as error:
+        cli.main(["ocr", "--weights", path, "--read", str(tmp_path / "text.png")])
+    assert error.value.code == 2
+    assert "fastseq ocr: error: cannot identify image file" in capsys.readouterr().err
+
+
+def test_ocr_without_pillow(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(SystemExit):
+        cli.main(READER)
+    text = "error: Painter: Pillow must be installed (pip install 'fastseq[ocr]'), got no such module"
+    assert text in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

@@ -62,7 +62,8 @@ def test_words_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda: words.made_words(100_000, 3), "made_words: count must be at most what can be made up, got 100000"),
+        (lambda: words.made_words(100_000, 3),
+         "made_words: count must be at most what can be made up, got 100000"),
         (lambda: words.texts_to_read(10, 2, words=["cat"]),
          "texts_to_read: words must hold words of at most 2 letters, got none"),
     ],
@@ -121,8 +122,8 @@ def test_text_looks_as_pillow_draws_it():
     ImageDraw.Draw(drawn).text((20 - box[0], 20 - box[1]), "word", 0, font)
     top, bottom, left, right = ink(image)
     other = np.asarray(drawn)
-    t, b, l, r = ink(other)
-    assert np.array_equal(image[top : bottom + 1, left : right + 1], other[t : b + 1, l : r + 1])
+    first, last, begin, end = ink(other)
+    assert np.array_equal(image[top : bottom + 1, left : right + 1], other[first : last + 1, begin : end + 1])
 
 
 def test_rotation_is_about_the_middle():

@@ -22,7 +22,7 @@ from fastseq import (
 from fastseq._random import set_seed
 from fastseq.layers import Input
 from fastseq.models import Model, Sequential
-from fastseq.recipes import train_addition, train_translation
+from fastseq.recipes import train_addition, train_ocr, train_translation
 from fastseq.threads import get_num_threads, set_num_threads
 
 __version__ = _core.__version__
@@ -47,6 +47,7 @@ __all__ = [
     "set_num_threads",
     "set_seed",
     "train_addition",
+    "train_ocr",
     "train_translation",
     "utils",
 ]

@@ -12,7 +12,7 @@ from fastseq.layers.calls import flatten
 from fastseq.models import Model
 from fastseq.ops import ctc_batch_cost
 
-__all__ = ["ctc_batch_cost", "ctc_decode", "function"]
+__all__ = ["ctc_batch_cost", "ctc_decode", "function", "image_data_format"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EPSILON = 1e-7  # keras.config.epsilon()
@@ -65,6 +65,11 @@ def _merged(labels: Array) -> Array:
 
 def _padded(labels: Array, steps: int) -> Array:
     return np.pad(labels, ((0, 0), (0, steps - labels.shape[1])), constant_values=-1)
+
+
+def image_data_format() -> str:
+    """ "channels_last": images are (batch, rows, columns, channels), the only way here."""
+    return "channels_last"
 
 
 def function(inputs: Any, outputs: Any) -> Callable[[Sequence[Any]], list[Array]]:

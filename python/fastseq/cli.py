@@ -1,4 +1,4 @@
-"""The command `fastseq`: `fastseq addition`, `fastseq translation`, `fastseq info`."""
+"""The command `fastseq`: `fastseq addition`, `fastseq translation`, `fastseq ocr`, `fastseq info`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import fastseq
 from fastseq import _core
 
 if TYPE_CHECKING:
-    from fastseq.recipes import AdditionResult, TranslationResult
+    from fastseq.recipes import AdditionResult, OcrResult, TranslationResult
 
 __all__ = ["main"]
 
@@ -55,17 +55,21 @@ def _add_addition(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--target-accuracy", type=float, default=0.99, help="accuracy at which to stop (%(default)s)")
     add("--seed", type=int, default=0, help="of questions, weights and shuffling (%(default)s)")
     _add_results(parser)
+    _add_questions(parser)
     parser.set_defaults(run=_addition, parser=parser)
 
 
-def _add_results(parser: argparse.ArgumentParser) -> None:
-    """Options of every program: what to print, what to write, and whether to answer afterwards."""
+def _add_results(parser: argparse.ArgumentParser, curves: str = "accuracy and loss") -> None:
+    """Options of every program: what to print, and what to write or read."""
     add = parser.add_argument
     add("--quiet", action="store_true", help="print the last line only")
     add("--save", metavar="PATH", help="write the trained model to a safetensors file")
-    add("--load", metavar="PATH", help="read a saved model instead of training one")
-    add("--plot", metavar="FILE", help="draw accuracy and loss into an image file (needs matplotlib)")
-    add("--ask", action="store_true", help="answer questions from the terminal afterwards")
+    add("--load", "--weights", metavar="PATH", help="read a saved model instead of training one")
+    add("--plot", metavar="FILE", help=f"draw {curves} into an image file (needs matplotlib)")
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--ask", action="store_true", help="answer questions from the terminal afterwards")
 
 
 def _addition(arguments: argparse.Namespace) -> int:
@@ -118,6 +122,7 @@ def _add_translation(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--seed", type=int, default=0, help="of dates, weights and shuffling (%(default)s)")
     add("--beam-width", type=int, default=1, help="beginnings to follow when answering (%(default)s)")
     _add_results(parser)
+    _add_questions(parser)
     parser.set_defaults(run=_translation, parser=parser)
 
 
@@ -141,13 +146,84 @@ def _translation(arguments: argparse.Namespace) -> int:
             learning_rate=arguments.learning_rate,
         )
 
-    if arguments.beam_width < 1:
-        arguments.parser.error(f"--beam-width must be at least 1, got {arguments.beam_width}")
+    _check_beam_width(arguments)
     result: TranslationResult = _result(arguments, TranslationResult.load, train)
     if arguments.ask:
         about = f"Write what to translate, such as {result.example!r}"
         _ask(about, lambda text: result.translate(text, arguments.beam_width))
     return 0
+
+
+def _add_ocr(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "ocr",
+        help="train a model to read images of words",
+        description="Paints words, ever harder ones, and trains a model to read them: convolutions, GRUs in "
+        "both directions, CTC. Ctrl-C ends the training and keeps what was learnt. With --weights and "
+        "--read it reads images.",
+    )
+    add = parser.add_argument
+    add("--epochs", type=int, default=10, help="epochs to train (%(default)s); 25 for the published run")
+    joined = "how the directions are joined: as in the Keras example, or place by place (%(default)s)"
+    add("--variant", choices=("original", "bidirectional"), default="original", help=joined)
+    add("--units", type=int, default=512, help="units of each GRU (%(default)s)")
+    add("--training-size", type=int, default=16_000, help="words, a fifth for validation (%(default)s)")
+    add("--words", metavar="FILE", help="a file with words to paint (made-up ones)")
+    add("--batch-size", type=int, default=32, help="images per step (%(default)s)")
+    add("--width", type=int, default=128, help="pixels across an image (%(default)s)")
+    add("--wide", type=int, default=512, help="pixels across in the second phase (%(default)s)")
+    add("--wide-from", type=int, default=20, help="the epoch that begins it, from 0 (%(default)s)")
+    add("--learning-rate", type=float, default=0.02, help="of SGD (%(default)s)")
+    add("--target-edit-distance", type=float, help="normalised edit distance below which to stop (none)")
+    add("--seed", type=int, default=0, help="of words, images and weights (%(default)s)")
+    add("--folder", metavar="PATH", help="write weights and a picture there after each epoch")
+    add("--cache", action="store_true", help="paint images once for epochs alike, and keep them in memory")
+    add("--workers", type=int, default=1, help="processes that paint ahead (%(default)s)")
+    add("--beam-width", type=int, default=1, help="beginnings to follow when reading (%(default)s)")
+    add("--read", nargs="+", metavar="IMAGE", help="read these images afterwards")
+    _add_results(parser, "loss and edit distance")
+    parser.set_defaults(run=_ocr, parser=parser)
+
+
+def _ocr(arguments: argparse.Namespace) -> int:
+    from fastseq.recipes import OcrResult, train_ocr
+
+    def train() -> OcrResult:
+        return train_ocr(
+            epochs=arguments.epochs,
+            variant=arguments.variant,
+            units=arguments.units,
+            training_size=arguments.training_size,
+            batch_size=arguments.batch_size,
+            width=arguments.width,
+            wide=arguments.wide,
+            wide_from=arguments.wide_from,
+            words=arguments.words,
+            target_edit_distance=arguments.target_edit_distance,
+            seed=arguments.seed,
+            verbose=0 if arguments.quiet else 1,
+            learning_rate=arguments.learning_rate,
+            folder=arguments.folder,
+            cache=arguments.cache,
+            workers=arguments.workers,
+        )
+
+    _check_beam_width(arguments)
+    for path in arguments.read or []:
+        if not os.path.isfile(path):
+            arguments.parser.error(f"cannot read {path}")
+    result: OcrResult = _result(arguments, OcrResult.load, train)
+    for path in arguments.read or []:
+        try:
+            print(f"{path}: {result.read(path, arguments.beam_width)[0]}")
+        except OSError as error:
+            arguments.parser.error(str(error))
+    return 0
+
+
+def _check_beam_width(arguments: argparse.Namespace) -> None:
+    if arguments.beam_width < 1:
+        arguments.parser.error(f"--beam-width must be at least 1, got {arguments.beam_width}")
 
 
 def _result(arguments: argparse.Namespace, load: Callable[[str], Any], train: Callable[[], Any]) -> Any:
@@ -168,7 +244,7 @@ def _result(arguments: argparse.Namespace, load: Callable[[str], Any], train: Ca
             result.save(arguments.save)
         if arguments.plot:
             result.plot(arguments.plot)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         fail(str(error))
     return result
 
@@ -197,6 +273,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     _add_addition(commands)
     _add_translation(commands)
+    _add_ocr(commands)
     info = commands.add_parser("info", help="print version, instruction set, threads, OpenMP, CUDA")
     info.set_defaults(run=_info)
     return parser

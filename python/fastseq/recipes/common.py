@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,8 @@ from fastseq.models import Model
 from fastseq.weights import read_weights, write_weights
 
 __all__ = [
-    "CELLS", "cell_class", "fitted", "integer", "load_result", "plot_history", "positive", "restore",
-    "save_result", "share", "silent", "texts_of", "tick", "verbosity",
+    "CELLS", "cell_class", "fitted", "integer", "load_result", "need_pillow", "plot_history", "positive",
+    "restore", "save_result", "share", "silent", "texts_of", "tick", "verbosity",
 ]  # fmt: skip
 
 CELLS = {"gru": layers.GRU, "lstm": layers.LSTM, "simple_rnn": layers.SimpleRNN}
@@ -125,6 +126,17 @@ def restore(model: Model, weights: dict[str, Any], kept: dict[str, Any]) -> Hist
     history.history, history.epoch = kept.pop("history"), list(range(kept["epochs"]))
     model.history = history
     return history
+
+
+def need_pillow(function: str) -> None:
+    """Raises RuntimeError where there is no Pillow."""
+    try:
+        found = importlib.util.find_spec("PIL") is not None
+    except ValueError:  # its place among the modules is taken
+        found = False
+    if not found:
+        rule = "Pillow must be installed (pip install 'fastseq[ocr]')"
+        raise RuntimeError(f"{function}: {rule}, got no such module")
 
 
 def plot_history(

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastseq.recipes.common import need_pillow
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -105,9 +107,7 @@ class Painter:
     def __init__(
         self, width: int = 128, height: int = 64, *, fonts: Sequence[str] | None = None, seed: int = 0
     ) -> None:
-        if importlib.util.find_spec("PIL") is None:
-            rule = "Pillow must be installed (pip install 'fastseq[ocr]')"
-            raise RuntimeError(f"Painter: {rule}, got no such module")
+        need_pillow("Painter")
         self.width, self.height = width, height
         self.fonts = find_fonts() if fonts is None else list(fonts)
         self.seed = seed
