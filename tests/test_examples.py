@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="the examples are 
 
 # what makes each run in a moment: the program is whole, the numbers are small
 SMALL = {
+    "digits_ctc": {"epochs": 2, "strings": 64},
     "lstm_functional": {"digit_length": 3, "samples": 60, "epochs": 5, "num_units": 4},
     "lstm_seq2seq": {"epochs": 1, "samples": 20, "latent_dim": 6, "shown": 2},
     "lstm_sequential": {"digit_length": 2, "epochs": 12, "num_units": 4},
@@ -58,6 +59,8 @@ def test_every_example_is_tested():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_runs(name, capsys):
+    if name == "digits_ctc":
+        pytest.importorskip("sklearn")
     example(name).main(**SMALL[name])
     out = capsys.readouterr().out
     assert len(out.splitlines()) > 5
@@ -167,3 +170,31 @@ def test_seq2seq_learns(capsys):
     assert history["val_loss"][-1] < history["val_loss"][0] / 3
     assert right >= 8
     assert f"{right} of 10 right" in capsys.readouterr().out
+
+
+# --- handwritten digits ---------------------------------------------------------------------------
+
+
+def test_strings_of_digits():
+    pytest.importorskip("sklearn")
+    module = example("digits_ctc")
+    train, held_out = module.split_digits()
+    assert len(train[1]) + len(held_out[1]) == 1797
+    seen = {image.tobytes() for image in train[0]}
+    assert sum(image.tobytes() in seen for image in held_out[0]) == 0
+    assert set(held_out[1]) == set(range(10))
+    x, y = module.join(*train, 300, np.random.default_rng(0))
+    assert x.shape == (300, module.WIDTH, module.HEIGHT, 1)
+    assert 0 == x.min() < x.max() == 1
+    lengths = (y >= 0).sum(axis=1)
+    assert set(lengths) == set(range(1, 11))
+    assert ((y >= 0) == (np.arange(10) < lengths[:, None])).all()
+    for image, length in zip(x, lengths, strict=True):
+        columns = np.flatnonzero(image.any(axis=(1, 2)))
+        assert 6 * length - 4 < columns[-1] - columns[0] < 11 * length
+
+
+@pytest.mark.slow
+def test_held_out_digits_are_read():
+    pytest.importorskip("sklearn")
+    assert example("digits_ctc").main() < 0.02
