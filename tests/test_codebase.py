@@ -124,6 +124,7 @@ ORDER = [
     "layers",
     "stepper",
     "objective",
+    "checkpoint",
     "sources",
     "streams",
     "progress",

@@ -334,7 +334,8 @@ def mutations(data, count, seed):
 STRANGE = (
     None, True, -1, 0, 3, 10**18, -(10**40), 1e300, float("nan"), "", "tanh", "\0", [], [[1]], {}, [None, 4],
     {"class_name": "Dense"}, {"class_name": "Dense", "config": {"units": 2}}, {"symbol": [0, 0]},
-    {"from": [0, 0]}, {"array": [1.0], "dtype": "float32"}, {"array": [1], "dtype": "S1000000000"}, "float64", "object",
+    {"from": [0, 0]}, {"array": [1.0], "dtype": "float32"}, {"array": [1], "dtype": "S1000000000"}, "float64",
+    "object",
 )  # fmt: skip
 
 

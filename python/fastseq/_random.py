@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastseq._arrays import number
 
-__all__ = ["draw_seed", "generator", "set_seed"]
+__all__ = ["draw_seed", "generator", "random_state", "set_random_state", "set_seed"]
 
 _generator: np.random.Generator | None = None  # made when first asked for: numpy.random is slow to import
 
@@ -32,6 +34,23 @@ def generator() -> np.random.Generator:
     if _generator is None:
         _generator = np.random.default_rng()
     return _generator
+
+
+def random_state() -> dict[str, Any]:
+    """Where the generator stands, as plain values."""
+    return dict(generator().bit_generator.state)
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Lets the generator go on from where ``random_state`` found it.
+
+    Raises:
+        ValueError, TypeError, LookupError: That is no such state.
+    """
+    global _generator
+    fresh = np.random.default_rng(0)
+    fresh.bit_generator.state = state
+    _generator = fresh
 
 
 def draw_seed() -> int:

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastseq import data
 from fastseq._arrays import Array, column, floating, integer, message, number
+from fastseq._random import random_state, set_random_state
 from fastseq._symbol import Symbol
 from fastseq.data import Batches
 from fastseq.graph import Plan
@@ -119,14 +120,24 @@ class Source:
     def prepare(self) -> None:
         """Makes the model ready for its batches, if it waits for them."""
 
-    def epoch(self, shuffle: bool = False, cancelled: Callable[[], bool] = never) -> Iterator[Any]:
+    def epoch(
+        self, shuffle: bool = False, cancelled: Callable[[], bool] = never, first: int = 0
+    ) -> Iterator[Any]:
         """(inputs, targets, weights) of every batch of one epoch, each valid until the next.
 
         Args:
             shuffle: Whether they come in a new random order.
             cancelled: Asked where a batch has to be waited for; where it says yes, no more come.
+            first: How many of the epoch have come before, as ``restore`` knows.
         """
         raise NotImplementedError
+
+    def state(self) -> dict[str, Any]:
+        """Where it stands, as plain values."""
+        return {}
+
+    def restore(self, state: dict[str, Any], shuffle: bool) -> None:
+        """Goes on from where ``state`` found it; moves the random generator."""
 
     def more(self) -> bool:
         """Whether there is another epoch."""
@@ -172,24 +183,36 @@ class ArraySource(Source):
         types += [None] * len(weights)
         self.batches = Batches([*inputs, *targets, *weights], types, batch_size)
         self.steps = self.batches.steps if steps is None else steps
-        self._pass: Iterator[Any] | None = None
+        self._pass: Iterator[Any] = iter(())
+        self._begun: dict[str, Any] | None = None  # the generator before this pass was shuffled
+        self._taken = 0  # batches of this pass
         self._cuts = len(inputs), len(inputs) + len(targets)
 
-    def epoch(self, shuffle: bool = False, cancelled: Callable[[], bool] = never) -> Iterator[Any]:
-        first, second = self._cuts
-        for batch in self._lists(shuffle):
-            yield batch[:first], batch[first:second], batch[second:]
+    def epoch(
+        self, shuffle: bool = False, cancelled: Callable[[], bool] = never, first: int = 0
+    ) -> Iterator[Any]:
+        inputs, targets = self._cuts
+        for batch in self._lists(shuffle, first):
+            yield batch[:inputs], batch[inputs:targets], batch[targets:]
 
-    def _lists(self, shuffle: bool) -> Iterator[Any]:
-        if self.steps == self.batches.steps:
-            yield from self.batches.epoch(shuffle)
-            return
-        for _ in range(self.steps or 0):
-            batch = None if self._pass is None else next(self._pass, None)
+    def _lists(self, shuffle: bool, first: int) -> Iterator[Any]:
+        for _ in range(first, self.steps or 0):
+            batch = next(self._pass, None)
             if batch is None:
+                self._begun, self._taken = random_state() if shuffle else None, 0
                 self._pass = self.batches.epoch(shuffle)
                 batch = next(self._pass)
+            self._taken += 1
             yield batch
+
+    def state(self) -> dict[str, Any]:
+        return {"begun": self._begun, "taken": self._taken}
+
+    def restore(self, state: dict[str, Any], shuffle: bool) -> None:
+        self._begun, self._taken = state["begun"], int(state["taken"])
+        if self._begun is not None:
+            set_random_state(self._begun)
+        self._pass = self.batches.epoch(shuffle and self._begun is not None, self._taken)
 
 
 def as_arrays(

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastseq import data
 from fastseq._arrays import describe, message, number
-from fastseq._random import draw_seed, generator
+from fastseq._random import draw_seed, generator, random_state, set_random_state
 from fastseq.sources import Source, batch_inputs, never, one_batch
 
 __all__ = ["DatasetSource", "IterableSource", "StreamSource", "stream_source"]
@@ -53,11 +53,13 @@ class StreamSource(Source):
         _, *arrays = one_batch(self.model, x, y, weights, self._class_weight, train, self._function)
         return arrays
 
-    def epoch(self, shuffle: bool = False, cancelled: Callable[[], bool] = never) -> Iterator[Any]:
-        for batch in self._batches(shuffle, cancelled):
+    def epoch(
+        self, shuffle: bool = False, cancelled: Callable[[], bool] = never, first: int = 0
+    ) -> Iterator[Any]:
+        for batch in self._batches(shuffle, cancelled, first):
             yield self._fitted(batch)
 
-    def _batches(self, shuffle: bool, cancelled: Callable[[], bool]) -> Iterator[Any]:
+    def _batches(self, shuffle: bool, cancelled: Callable[[], bool], first: int) -> Iterator[Any]:
         raise NotImplementedError
 
 
@@ -89,9 +91,9 @@ class IterableSource(StreamSource):
             self._ahead = list(itertools.islice(self._iterator, 1))
         return bool(self._ahead)
 
-    def _batches(self, shuffle: bool, cancelled: Callable[[], bool]) -> Iterator[Any]:
-        for step in itertools.count() if self.steps is None else range(self.steps):
-            if not self._ahead and self._ends(step):
+    def _batches(self, shuffle: bool, cancelled: Callable[[], bool], first: int) -> Iterator[Any]:
+        for step in itertools.count() if self.steps is None else range(first, self.steps):
+            if not self._ahead and self._ends(step - first):
                 if self.steps is not None:
                     got = f"{step} in its last epoch"
                     rule = f"give {self.steps} batches for every epoch"
@@ -124,6 +126,9 @@ class DatasetSource(StreamSource):
         ahead = number(dataset.max_queue_size, function, "max_queue_size", low=1, whole=True)
         self._whole = steps is None
         self._order: Iterator[int] = iter(())
+        self._begun: dict[str, Any] | None = None  # the generator before this pass was shuffled
+        self._taken = 0  # batches of this pass, those made ahead not counted
+        self._seed: int | None = None  # of the random numbers in this epoch's batches
         self._workers: Any = None
         if workers > 1 or (workers == 1 and dataset.use_multiprocessing):
             from fastseq.data.workers import Workers  # costs more to import than most runs need
@@ -133,33 +138,53 @@ class DatasetSource(StreamSource):
     def first(self) -> Any:
         return self._dataset[0]
 
-    def _indices(self, shuffle: bool) -> Iterator[int]:
-        """Those of one epoch; a pass over the dataset may be longer or shorter."""
-        for _ in range(self.steps or 0):
+    def _indices(self, shuffle: bool, first: int) -> Iterator[tuple[int, dict[str, Any] | None, int]]:
+        """Those of one epoch, each with where its pass began and how far it has come."""
+        begun, taken = self._begun, self._taken
+        for _ in range(first, self.steps or 0):
             index = next(self._order, None)
             if index is None:
+                begun, taken = random_state() if shuffle else None, 0
                 self._order = self._new_order(shuffle)
                 index = next(self._order)
-            yield index
+            taken += 1
+            yield index, begun, taken
 
     def _new_order(self, shuffle: bool) -> Iterator[int]:
         if self._count is None:
             return itertools.count()
         return iter(generator().permutation(self._count).tolist() if shuffle else range(self._count))
 
-    def _batches(self, shuffle: bool, cancelled: Callable[[], bool]) -> Iterator[Any]:
+    def state(self) -> dict[str, Any]:
+        return {"begun": self._begun, "taken": self._taken, "seed": self._seed}
+
+    def restore(self, state: dict[str, Any], shuffle: bool) -> None:
+        self._begun, self._taken, self._seed = state["begun"], int(state["taken"]), state["seed"]
+        if self._begun is not None:
+            set_random_state(self._begun)
+        order = self._new_order(shuffle and self._begun is not None)
+        self._order = itertools.islice(order, self._taken, None)
+
+    def _batches(self, shuffle: bool, cancelled: Callable[[], bool], first: int) -> Iterator[Any]:
         self._dataset.on_epoch_begin()
-        indices, seed = list(self._indices(shuffle)), draw_seed()
-        if self._workers is None:
-            for index in indices:
-                yield self._dataset[index]
-        else:
-            self._workers.begin_epoch()
-            yield from self._workers.load(indices, seed, cancelled)
+        planned = list(self._indices(shuffle, first))
+        if self._seed is None or not first:
+            self._seed = draw_seed()
+        made = self._made([index for index, _, _ in planned], self._seed, cancelled)
+        for batch, (_, begun, taken) in zip(made, planned, strict=False):
+            self._begun, self._taken = begun, taken
+            yield batch
         self._dataset.on_epoch_end()
         self._count = self._dataset.num_batches  # may be another now
         if self._whole:
             self.steps = self._count
+
+    def _made(self, indices: list[int], seed: int, cancelled: Callable[[], bool]) -> Iterator[Any]:
+        if self._workers is None:
+            return (self._dataset[index] for index in indices)
+        self._workers.begin_epoch()
+        made: Iterator[Any] = self._workers.load(indices, seed, cancelled)
+        return made
 
     def close(self) -> None:
         if self._workers is not None:

@@ -143,15 +143,19 @@ class Batches:
             np.take(array, order[begin:end], axis=0, out=out)
         return out
 
-    def epoch(self, shuffle: bool = False) -> Iterator[list[Any]]:
+    def epoch(self, shuffle: bool = False, first: int = 0) -> Iterator[list[Any]]:
         """Every batch once: lists with an array (or None) per column, valid until the next batch.
 
         Args:
-            shuffle: Whether the rows come in a random order, from ``set_seed``'s generator.
+            shuffle: Whether the rows come in a random order, drawn from ``set_seed``'s generator now.
+            first: How many batches of them to leave out.
         """
         order = generator().permutation(self.rows) if shuffle else None
+        return self._in_order(order, first)
+
+    def _in_order(self, order: Array | None, first: int) -> Iterator[list[Any]]:
         every = range(len(self._data))
-        for begin in range(0, self.rows, self.batch_size):
+        for begin in range(first * self.batch_size, self.rows, self.batch_size):
             end = min(begin + self.batch_size, self.rows)
             yield [self._take(index, begin, end, order) for index in every]
 

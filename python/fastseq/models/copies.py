@@ -9,9 +9,10 @@ import numpy as np
 
 from fastseq import _registry
 from fastseq.callbacks import History
+from fastseq.checkpoint import all_layers, unpack_state
 from fastseq.layers.base import arriving
 from fastseq.layers.base import from_config as layer_from_config
-from fastseq.models.files import all_layers, pack_model, set_states, set_weights
+from fastseq.models.files import pack_model
 from fastseq.optimizers import Optimizer
 
 __all__ = ["packed", "unpacked"]
@@ -50,8 +51,7 @@ def unpacked(arrays: Any, config: Any, classes: Any, compiled: Any, state: Any, 
     """The model that ``packed`` packed."""
     with _registry.custom_object_scope(classes), arriving(sum(array.size for array in arrays.values())):
         model = layer_from_config(config["model"])
-    set_weights(model, arrays, config)
-    set_states(model, arrays, config)
+    unpack_state(model, arrays, config)
     if compiled is not None:
         model.compile(**compiled)
         if state:

@@ -10,12 +10,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from fastseq import _registry
 from fastseq._arrays import Array, message
-from fastseq._symbol import RandomSeed, Variable
-from fastseq.layers.base import Layer, arriving, to_config
+from fastseq.checkpoint import optimizer_arrays, pack_state, set_optimizer, unpack_state, weight_names
+from fastseq.layers.base import arriving, to_config
 from fastseq.layers.base import from_config as layer_from_config
 from fastseq.models.objects import compile_config, made_of
 from fastseq.weights import read_weights, write_weights
@@ -29,42 +27,6 @@ _WRONG = (ValueError, TypeError, LookupError, AttributeError, RuntimeError, Arit
 # --- what a model is made of ----------------------------------------------------------------------
 
 
-def all_layers(layer: Layer) -> list[Layer]:
-    """A layer and those it is made of, each once, in an order that only its construction decides."""
-    found: dict[Layer, None] = {}
-    stack = [layer]
-    while stack:
-        at = stack.pop()
-        if at not in found:
-            found[at] = None
-            stack += reversed(at.sublayers())
-    return list(found)
-
-
-def weight_names(model: Any) -> list[str]:
-    """A name for each of its weights: the layer's and its own, numbered where several have the same."""
-    names: dict[str, None] = {}
-    for variable in model.weights:
-        name, number = variable.name, 1
-        while name in names:
-            number += 1
-            name = f"{variable.name}#{number}"
-        names[name] = None
-    return list(names)
-
-
-def seeds_of(model: Any) -> list[RandomSeed]:
-    """The counters of its layers' randomness."""
-    values = [value for layer in all_layers(model) for value in vars(layer).values()]
-    return list(dict.fromkeys(value for value in values if isinstance(value, RandomSeed)))
-
-
-def states_of(model: Any) -> list[Variable]:
-    """The states that its layers keep between batches."""
-    kept = [getattr(layer, "states", None) for layer in all_layers(model)]
-    return list(dict.fromkeys(v for states in kept if states for v in states))
-
-
 def pack_model(model: Any, optimizer: bool = True) -> tuple[dict[str, Array], dict[str, Any]]:
     """(arrays by name, configuration) of a model: all that ``unpack_model`` needs.
 
@@ -72,17 +34,13 @@ def pack_model(model: Any, optimizer: bool = True) -> tuple[dict[str, Array], di
         model: A built model.
         optimizer: Whether what ``compile`` was given and the optimizer's state belong to it.
     """
-    names = weight_names(model)
-    arrays = {f"weights/{name}": v.value for name, v in zip(names, model.weights, strict=True)}
-    arrays |= {f"states/{k}": v.value for k, v in enumerate(states_of(model))}
-    config: dict[str, Any] = {"kind": KIND, "model": to_config(model), "weights": names}
-    config["random"] = [[seed.base, seed.steps] for seed in seeds_of(model)]
+    arrays, state = pack_state(model)
+    config: dict[str, Any] = {"kind": KIND, "model": to_config(model), **state}
     if optimizer and model.compiled:
         config["compile"] = compile_config(model.compile_arguments, model.optimizer)
-        config["iterations"] = model.optimizer.iterations
-        state = model.objective.optimizer_state()
-        config["optimizer"] = {slot: len(values) for slot, values in state.items()}
-        arrays |= {f"optimizer/{slot}/{k}": v for slot, values in state.items() for k, v in enumerate(values)}
+        kept, counts = optimizer_arrays(model)
+        arrays |= kept
+        config |= counts
     return arrays, config
 
 
@@ -92,8 +50,7 @@ def unpack_model(arrays: Mapping[str, Array], config: Mapping[str, Any], compile
         model = layer_from_config(config["model"])
         if not hasattr(model, "compile"):
             raise TypeError(f"{type(model).__name__} is no model")
-    set_weights(model, arrays, config)
-    set_states(model, arrays, config)
+    unpack_state(model, arrays, config)
     if compile and config.get("compile") is not None:
         asked = config["compile"]
         model.compile(
@@ -105,37 +62,6 @@ def unpack_model(arrays: Mapping[str, Array], config: Mapping[str, Any], compile
         )
         set_optimizer(model, arrays, config)
     return model
-
-
-def set_weights(model: Any, arrays: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-    """Gives a model the weights of a file, all or none."""
-    if not model.built and config["weights"]:
-        raise RuntimeError("the model is not built")
-    model.set_weights([arrays[f"weights/{name}"] for name in config["weights"]])
-
-
-def set_states(model: Any, arrays: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-    """Gives a model the counters of its randomness and the states its layers keep."""
-    seeds, states = seeds_of(model), states_of(model)
-    values = [np.array(arrays[f"states/{k}"], v.dtype) for k, v in enumerate(states)]
-    if [v.shape for v in states] != [value.shape for value in values] or len(seeds) != len(config["random"]):
-        raise ValueError("states or seeds of other layers")
-    counters = [(int(base), int(steps)) for base, steps in config["random"]]
-    for variable, value in zip(states, values, strict=True):
-        variable.value = value
-    for seed, (base, steps) in zip(seeds, counters, strict=True):
-        seed.base, seed.steps = base, steps
-
-
-def set_optimizer(model: Any, arrays: Mapping[str, Array], config: Mapping[str, Any]) -> None:
-    """Gives a compiled model's optimizer the state it had."""
-    state = {
-        str(slot): [arrays[f"optimizer/{slot}/{k}"] for k in range(count)]
-        for slot, count in config["optimizer"].items()
-    }
-    if model.built:
-        model.objective.set_optimizer_state(state)
-    model.optimizer.iterations = int(config["iterations"])
 
 
 # --- files ----------------------------------------------------------------------------------------
