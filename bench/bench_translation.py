@@ -123,8 +123,8 @@ def show(result: dict[str, Any], options: argparse.Namespace) -> None:
         print(f"  fastseq's step is at {100 * share:.0f} % of the FMA peak, {peak:.0f} GFLOP/s")
     ours, theirs = (result["decode"].get(name) for name in ("fastseq", "keras-tf"))
     if ours and theirs:
-        print(f"  {options.sentences} sentences of {options.answered} characters: "
-              f"fastseq {1e3 * ours:.1f} ms, the Keras example {theirs:.1f} s, {theirs / ours:.0f}x")  # fmt: skip
+        print(f"  {options.sentences} sentences of {options.answered} characters: fastseq "
+              f"{1e3 * ours:.1f} ms, the Keras example {theirs:.1f} s, {theirs / ours:.0f}x")  # fmt: skip
 
 
 def table(results: list[dict[str, Any]]) -> str:

@@ -22,7 +22,7 @@ from fastseq.layers.calls import LayerCall, flatten, unflatten
 from fastseq.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from fastseq.layers.input import InputLayer
 from fastseq.layers.merge import Concatenate, _Merge
-from fastseq.layers.rnn import RNN
+from fastseq.layers.rnn import Recurrent
 from fastseq.layers.wrappers import TimeDistributed
 from fastseq.ops.arrays import ATTACHED, IDENTITY
 from fastseq.ops.symbolic import DROPOUT
@@ -226,7 +226,7 @@ class _StepGraph:
     def _one_step(self, call: LayerCall, made: dict[Symbol, Symbol]) -> list[Symbol]:
         layer = call.layer
         inputs = [made[symbol] for symbol in flatten(call.arguments)]
-        if isinstance(layer, RNN):
+        if isinstance(layer, Recurrent):
             return self._recurrent(layer, call, inputs, made)
         if (graph := getattr(layer, "outputs", None)) is not None:  # a model within
             return self._rejoin(graph, dict(zip(layer.inputs, inputs, strict=True)))  # type: ignore[attr-defined]
@@ -253,7 +253,7 @@ class _StepGraph:
         return flatten(layer._trace(unflatten(call.arguments, inputs), {}))
 
     def _recurrent(
-        self, layer: RNN, call: LayerCall, inputs: list[Symbol], made: Mapping[Symbol, Symbol]
+        self, layer: Recurrent, call: LayerCall, inputs: list[Symbol], made: Mapping[Symbol, Symbol]
     ) -> list[Symbol]:
         if layer.go_backwards:
             _refuse(layer, " with go_backwards=True")
@@ -328,7 +328,9 @@ def _nodes(outputs: Sequence[Symbol]) -> Iterator[Node]:
             yield node
 
 
-def _recurrent_op(stepper: ops.RecurrentStepper, parts: tuple[str, ...], repeats: bool, layer: RNN) -> Op:
+def _recurrent_op(
+    stepper: ops.RecurrentStepper, parts: tuple[str, ...], repeats: bool, layer: Recurrent
+) -> Op:
     """One step of a recurrent layer: (output, *parts) from x, the mask and the parts before it.
 
     What ``return_state`` shows are copies: nobody but the plan holds the parts.

@@ -12,10 +12,69 @@ from fastseq._arrays import Array, describe, floating, message, number
 from fastseq._symbol import Symbol, Variable
 from fastseq.layers.base import Layer
 
-__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
+__all__ = ["GRU", "LSTM", "KeepsStates", "Recurrent", "SimpleRNN"]
 
 
-class RNN(Layer):
+class KeepsStates(Layer):
+    """Base of layers that keep their states between batches where they are stateful.
+
+    Attributes:
+        stateful: Whether they do.
+        states: The states kept, else None.
+    """
+
+    stateful: bool
+    states: list[Variable] | None
+
+    def make_states(self, batch: int | None, sizes: Sequence[tuple[str, int]]) -> None:
+        """Makes the states to keep: of these names and sizes, 0."""
+        if batch is None:
+            rule = "have a known batch size (batch_input_shape, or Input's batch_size) in a stateful layer"
+            raise ValueError(message(self.name, "inputs", rule, "None"))
+        self.states = [
+            Variable(np.zeros((batch, size), self.dtype), f"{self.name}/{name}", trainable=False)
+            for name, size in sizes
+        ]
+
+    def refuse_other_batch(self, inputs: Symbol) -> None:
+        """Raises ValueError for inputs of another batch size than the kept states have."""
+        if self.states is not None and inputs.shape[0] not in (None, self.states[0].shape[0]):
+            rule = f"have the batch size of the kept state, {self.states[0].shape[0]}"
+            raise ValueError(message(self.name, "inputs", rule, f"shape {inputs.shape}"))
+
+    def reset_states(self, states: Any = None) -> None:
+        """Sets the kept state of a stateful layer, to 0 or to given values.
+
+        Args:
+            states: One array per state, or one array where there is one state; None for 0.
+        Raises:
+            RuntimeError: The layer is not stateful, or not built yet.
+            ValueError: Another number of arrays, or of another shape.
+        """
+        if self.states is None:
+            got = "one that is not built yet" if self.stateful else "one that is not"
+            raise RuntimeError(f"{self.name}.reset_states: the layer must be stateful, got {got}")
+        if states is None:
+            values: list[Any] = [np.zeros(v.shape, v.dtype) for v in self.states]
+        else:
+            values = list(states) if isinstance(states, (list, tuple)) else [states]
+            if len(values) != len(self.states):
+                rule = f"be {len(self.states)} arrays"
+                raise ValueError(message(f"{self.name}.reset_states", "states", rule, str(len(values))))
+        made = []
+        for variable, value in zip(self.states, values, strict=True):
+            array = np.array(floating(value, f"{self.name}.reset_states", "states", dtype=variable.dtype))
+            if array.shape != variable.shape:
+                rule = f"have shape {variable.shape}"
+                raise ValueError(message(f"{self.name}.reset_states", "states", rule, str(array.shape)))
+            made.append(array)
+        for variable, array in zip(self.states, made, strict=True):
+            variable.value = array
+
+    reset_state = reset_states
+
+
+class Recurrent(KeepsStates):
     """What the recurrent layers share; not for use by itself.
 
     Attributes:
@@ -86,9 +145,8 @@ class RNN(Layer):
         self.return_sequences = bool(return_sequences)
         self.return_state = bool(return_state)
         self.go_backwards = bool(go_backwards)
-        self.stateful = bool(stateful)
+        self.stateful, self.states = bool(stateful), None
         self.zero_output_for_mask = bool(zero_output_for_mask)
-        self.states: list[Variable] | None = None
         self._stepper: ops.RecurrentStepper | None = None
         self._stepper_changes = 0  # Variable.changes when it was made
         self.kernel: Variable
@@ -117,21 +175,12 @@ class RNN(Layer):
         if self.use_bias:
             self.bias = self.add_ruled("bias", self.bias_shape(), self.make_bias)
         if self.stateful:
-            self._make_states(input_shape[0])
+            self.make_states(input_shape[0], [(name, self.units) for name in self.state_names])
 
     def _check_rank(self, shape: Any) -> None:
         if len(shape) != 3:
             rule = "have shape (batch, steps, features)"
             raise ValueError(message(self.name, "inputs", rule, f"shape {shape}"))
-
-    def _make_states(self, batch: int | None) -> None:
-        if batch is None:
-            rule = "have a known batch size (batch_input_shape, or Input's batch_size) in a stateful layer"
-            raise ValueError(message(self.name, "inputs", rule, "None"))
-        self.states = [
-            Variable(np.zeros((batch, self.units), self.dtype), f"{self.name}/{name}", trainable=False)
-            for name in self.state_names
-        ]
 
     def op_options(self) -> dict[str, Any]:
         """The options of the operation that this layer is."""
@@ -155,10 +204,18 @@ class RNN(Layer):
             raise ValueError(message(self.name, "inputs", rule, f"shape {inputs.shape}"))
         if mask is not None:
             self._check_mask(mask.shape, inputs.shape)
-        if self.states is not None and inputs.shape[0] not in (None, self.states[0].shape[0]):
-            rule = f"have the batch size of the kept state, {self.states[0].shape[0]}"
-            raise ValueError(message(self.name, "inputs", rule, f"shape {inputs.shape}"))
+        self.refuse_other_batch(inputs)
         state = self.states if initial_state is None else self._as_states(initial_state)
+        sequence, final = self.join(inputs, state, mask, training)
+        if self.states is not None and sequence.node is not None:
+            sequence.node.updates = [(variable, k + 1) for k, variable in enumerate(self.states)]
+        output = sequence if self.return_sequences else self._last(sequence, final, mask)
+        return [output, *final] if self.return_state else output
+
+    def join(
+        self, inputs: Any, state: Any, mask: Any, training: bool | None, **changes: Any
+    ) -> tuple[Symbol, tuple[Symbol, ...]]:
+        """(every output, the final states) of this layer's operation, some of whose options may be others."""
         sequence, final = type(self)._operation(
             inputs,
             self.kernel,
@@ -167,13 +224,10 @@ class RNN(Layer):
             initial_state=state,
             mask=mask,
             seed=self.random,
-            **self.op_options(),
+            **{**self.op_options(), **changes},
         )
         sequence.node.random = training
-        if self.states is not None:
-            sequence.node.updates = [(variable, k + 1) for k, variable in enumerate(self.states)]
-        output = sequence if self.return_sequences else self._last(sequence, final, mask)
-        return [output, *final] if self.return_state else output
+        return sequence, tuple(final)
 
     def _last(self, sequence: Symbol, final: tuple[Symbol, ...], mask: Any) -> Any:
         """The last output: h, unless a masked last step has the output 0."""
@@ -248,39 +302,8 @@ class RNN(Layer):
             self._stepper = self.stepper()
         return self._stepper.step(inputs, state)
 
-    def reset_states(self, states: Any = None) -> None:
-        """Sets the kept state of a stateful layer, to 0 or to given values.
 
-        Args:
-            states: One array per state, or one array where there is one state; None for 0.
-        Raises:
-            RuntimeError: The layer is not stateful, or not built yet.
-            ValueError: Another number of arrays, or of another shape.
-        """
-        if self.states is None:
-            got = "one that is not built yet" if self.stateful else "one that is not"
-            raise RuntimeError(f"{self.name}.reset_states: the layer must be stateful, got {got}")
-        if states is None:
-            values: list[Any] = [np.zeros(v.shape, v.dtype) for v in self.states]
-        else:
-            values = list(states) if isinstance(states, (list, tuple)) else [states]
-            if len(values) != len(self.states):
-                rule = f"be {len(self.states)} arrays"
-                raise ValueError(message(f"{self.name}.reset_states", "states", rule, str(len(values))))
-        made = []
-        for variable, value in zip(self.states, values, strict=True):
-            array = np.array(floating(value, f"{self.name}.reset_states", "states", dtype=variable.dtype))
-            if array.shape != variable.shape:
-                rule = f"have shape {variable.shape}"
-                raise ValueError(message(f"{self.name}.reset_states", "states", rule, str(array.shape)))
-            made.append(array)
-        for variable, array in zip(self.states, made, strict=True):
-            variable.value = array
-
-    reset_state = reset_states
-
-
-class LSTM(RNN):
+class LSTM(Recurrent):
     """Long short-term memory: (batch, steps, features) to (batch, units), or to every step's output.
 
     Gates i, f, c, o side by side: kernel (features, 4 units), recurrent kernel (units, 4 units), bias
@@ -346,7 +369,7 @@ class LSTM(RNN):
         return {**super().op_options(), "recurrent_activation": self.recurrent_activation}
 
 
-class GRU(RNN):
+class GRU(Recurrent):
     """Gated recurrent unit: (batch, steps, features) to (batch, units), or to every step's output.
 
     Gates z, r, h side by side: kernel (features, 3 units), recurrent kernel (units, 3 units), bias
@@ -407,7 +430,7 @@ class GRU(RNN):
         }
 
 
-class SimpleRNN(RNN):
+class SimpleRNN(Recurrent):
     """h_t = activation(x_t kernel + h_{t-1} recurrent_kernel + bias).
 
     Args:

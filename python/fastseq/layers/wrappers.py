@@ -10,7 +10,7 @@ from fastseq._symbol import Symbol
 from fastseq.layers.base import Layer, to_config
 from fastseq.layers.calls import flatten
 from fastseq.layers.core import Activation, Dense, Dropout
-from fastseq.layers.rnn import RNN
+from fastseq.layers.rnn import Recurrent
 
 __all__ = ["Bidirectional", "TimeDistributed", "Wrapper"]
 
@@ -83,14 +83,14 @@ class Bidirectional(Wrapper):
 
     def __init__(
         self,
-        layer: RNN,
+        layer: Recurrent,
         merge_mode: str | None = "concat",
         weights: Any = None,
-        backward_layer: RNN | None = None,
+        backward_layer: Recurrent | None = None,
         **options: Any,
     ) -> None:
         for argument, value in (("layer", layer), ("backward_layer", backward_layer)):
-            if not isinstance(value, RNN) and not (argument == "backward_layer" and value is None):
+            if not isinstance(value, Recurrent) and not (argument == "backward_layer" and value is None):
                 got = type(value).__name__ if isinstance(value, Layer) else describe(value)
                 raise TypeError(message("Bidirectional", argument, "be a recurrent layer", got))
         if merge_mode not in MERGE_MODES:
@@ -181,10 +181,10 @@ class Bidirectional(Wrapper):
         return config
 
 
-def _copy(layer: RNN, prefix: str, go_backwards: bool) -> RNN:
+def _copy(layer: Recurrent, prefix: str, go_backwards: bool) -> Recurrent:
     config = layer.get_config()
     config.pop("batch_input_shape", None)
     config["name"] = prefix + layer.name.removeprefix(prefix)
     config["go_backwards"] = go_backwards
-    copy: RNN = type(layer).from_config(config)
+    copy: Recurrent = type(layer).from_config(config)
     return copy
