@@ -130,6 +130,7 @@ ORDER = [
     "progress",
     "summary",
     "callbacks",
+    "run",
     "training",
     "models",
     "utils",

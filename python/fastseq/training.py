@@ -7,7 +7,6 @@ import signal
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from fastseq.callbacks import Callback, CallbackList, History
 from fastseq.graph import Plan
 from fastseq.objective import Objective
 from fastseq.progress import Progress
+from fastseq.run import Run
 from fastseq.sources import (
     ArraySource,
     Source,
@@ -85,21 +85,6 @@ def _steps(value: Any, function: str, argument: str) -> int | None:
 # --- fit ------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Run:
-    """One call of fit."""
-
-    model: Any
-    source: Source
-    validation: Source | None
-    epochs: int
-    verbose: int
-    shuffle: bool
-    frequency: Any
-    listeners: CallbackList
-    interrupt: _Interrupt
-
-
 def fit(
     model: Any,
     x: Any,
@@ -141,7 +126,7 @@ def fit(
     model.stop_training = False
     try:
         with _Interrupt() as interrupt:
-            run = _Run(model, source, validation, epochs, verbose, shuffle, validation_freq,
+            run = Run(model, source, validation, epochs, verbose, shuffle, validation_freq,
                        listeners, interrupt)  # fmt: skip
             _epochs(run, initial_epoch)
     finally:
@@ -202,25 +187,27 @@ def _validation_source(
     return ArraySource(model, held_out, model.objective.plan_testing(), size, "fit", steps)
 
 
-def _epochs(run: _Run, initial_epoch: int) -> None:
+def _epochs(run: Run, initial_epoch: int) -> None:
     """All epochs, between the beginning and the end of training."""
     model, listeners = run.model, run.listeners
+    for callback in listeners.callbacks:
+        callback.run = run
+    run.epoch = initial_epoch
     logs: dict[str, float] = {}
-    listeners.call("on_train_begin", {})
     try:
-        for epoch in range(initial_epoch, run.epochs):
+        listeners.call("on_train_begin", {})
+        while run.epoch < run.epochs and not model.stop_training:
             if not run.source.more():
-                got = f"none after {epoch} epoch{'s' * (epoch != 1)}"
+                got = f"none after {run.epoch} epoch{'s' * (run.epoch != 1)}"
                 warnings.warn(message("fit", "x", "give batches for every epoch", got), stacklevel=4)
                 break
-            logs = _epoch(run, epoch)
+            logs = _epoch(run)
             if run.interrupt.asked:
                 raise KeyboardInterrupt
-            if model.stop_training:
-                break
     except KeyboardInterrupt:
         listeners.call("on_train_end", logs)
         raise
+    run.finished = True
     model.optimizer.finalize()
     listeners.call("on_train_end", logs)
 
@@ -238,20 +225,23 @@ def _due(epoch: int, frequency: Any) -> bool:
     return (epoch + 1) % every == 0
 
 
-def _epoch(run: _Run, epoch: int) -> dict[str, float]:
-    """One epoch; returns its logs, or those so far where Ctrl-C cut it short."""
-    model, listeners, interrupt = run.model, run.listeners, run.interrupt
+def _epoch(run: Run) -> dict[str, float]:
+    """One epoch, or the rest of one; returns its logs, or those so far where Ctrl-C cut it short."""
+    model, listeners, interrupt, epoch = run.model, run.listeners, run.interrupt, run.epoch
     objective: Objective = model.objective
     objective.reset()
     if run.verbose and run.epochs > 1:
         print(f"Epoch {epoch + 1}/{run.epochs}", flush=True)
     listeners.call("on_epoch_begin", epoch, {})
+    run.resume_epoch()
     progress = Progress(run.verbose, run.source.steps)
     before, after = listeners.hooks("on_train_batch_begin"), listeners.hooks("on_train_batch_end")
-    for step, batch in enumerate(run.source.epoch(run.shuffle, interrupt.was_asked)):
+    batches = run.source.epoch(run.shuffle, interrupt.was_asked, run.step)
+    for step, batch in enumerate(batches, run.step):
         for hook in before:
             hook(step, {})
         objective.train(*batch)
+        run.step = step + 1
         if after:
             logs = objective.logs()
             for hook in after:
@@ -271,7 +261,10 @@ def _epoch(run: _Run, epoch: int) -> dict[str, float]:
             return logs
         logs.update({f"val_{name}": value for name, value in held.items()})
     progress.finish(logs)
+    run.epoch, run.step, run.logs = epoch + 1, 0, logs
     listeners.call("on_epoch_end", epoch, logs)
+    model.history.complete(logs)
+    run.logs = None
     return logs
 
 

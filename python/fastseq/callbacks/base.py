@@ -24,6 +24,8 @@ HOOKS = (
     "on_predict_batch_end",
 )
 
+OLDER = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_batch_end"}  # names of Keras's
+
 
 class Callback:
     """Base of callbacks: override the hooks that are of interest; the others cost nothing.
@@ -31,7 +33,12 @@ class Callback:
     Attributes:
         model: The model that is trained, evaluated or asked.
         params: ``{"verbose": ..., "epochs": ..., "steps": ...}``.
+        run: What ``BackupAndRestore`` asks where training stands; None outside of ``fit``.
     """
+
+    run: Any = None
+
+    runs_last = False  # whether, of several callbacks, it is called after the others
 
     def __init__(self) -> None:
         self.model: Any = None
@@ -44,6 +51,13 @@ class Callback:
     def set_model(self, model: Any) -> None:
         """Is told which model it is, before it begins."""
         self.model = model
+
+    def get_state(self) -> dict[str, Any]:
+        """What a training that is resumed must know: arrays, numbers, texts, lists and dicts of them."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Goes on from what ``get_state`` gave; called after ``on_train_begin``."""
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Before epoch number ``epoch``, from 0."""
@@ -100,6 +114,7 @@ class History(Callback):
         super().__init__()
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+        self._noted: set[str] = set()  # the names in the logs of the last epoch
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.epoch = []
@@ -107,8 +122,22 @@ class History(Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch.append(epoch)
+        self._noted = set(logs or {})
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
+
+    def complete(self, logs: dict[str, Any]) -> None:
+        """Adds what other callbacks have put into the logs of this epoch meanwhile."""
+        for name, value in logs.items():
+            if name not in self._noted:
+                self.history.setdefault(name, []).append(value)
+                self._noted.add(name)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"history": self.history, "epoch": self.epoch}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        self.history, self.epoch = state["history"], state["epoch"]
 
 
 class CallbackList:
@@ -123,13 +152,15 @@ class CallbackList:
     def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]) -> None:
         self.callbacks = list(callbacks)
         self._hooks: dict[str, list[Any]] = {name: [] for name in HOOKS}
-        for callback in self.callbacks:
+        for callback in sorted(self.callbacks, key=lambda callback: getattr(callback, "runs_last", False)):
             callback.set_params(params)
             callback.set_model(model)
             for name in HOOKS:
                 hook = getattr(callback, name, None)
                 if hook is not None and getattr(hook, "__func__", hook) is not getattr(Callback, name):
                     self._hooks[name].append(hook)
+                elif (older := getattr(callback, OLDER.get(name, ""), None)) is not None:
+                    self._hooks[name].append(older)
 
     def hooks(self, name: str) -> list[Any]:
         """The bound methods to be called at the point ``name``; empty where nobody listens."""
