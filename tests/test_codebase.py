@@ -232,7 +232,7 @@ def test_import_is_quick(tmp_path):
         import fastseq
         print(time.process_time() - start)
     """
-    assert min(float(output_of(code, **compiled)) for _ in range(5)) < 0.15  # seconds of its own, beyond numpy
+    assert min(float(output_of(code, **compiled)) for _ in range(5)) < 0.15  # its own seconds, beyond numpy
 
 
 # --- the compiled kernels -----------------------------------------------------------------------------
