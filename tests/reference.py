@@ -358,6 +358,20 @@ def average_pool2d(x, *, pool_size=2, strides=None, padding="valid"):
     return np.nanmean(windows, axis=(3, 4))
 
 
+def batch_norm(x, gamma=None, beta=None, mean=None, variance=None, mask=None, *, epsilon=1e-3):
+    """y, and the mean and variance that were used."""
+    x = _f64(x)
+    rows = x.reshape(-1, x.shape[-1])
+    if mean is None:
+        counted = rows if mask is None else rows[np.asarray(mask, bool).reshape(-1)]
+        count = len(counted) + (0 if mask is None else 1e-7)
+        mean = counted.sum(axis=0) / count
+        variance = np.square(counted - mean).sum(axis=0) / count
+    y = (x - mean) / np.sqrt(_f64(variance) + epsilon)
+    y = y if gamma is None else y * gamma
+    return (y if beta is None else y + beta), mean, variance
+
+
 # ----------------------------------------------------------------------- losses, one value per row
 
 

@@ -121,13 +121,16 @@ def test_front_of_a_reader():
 
 
 def test_what_a_plan_does():
-    """The activation joins its convolution, and the image gets no gradient."""
+    """Activation and maxima join their convolution, and the image gets no gradient."""
     model = models.Sequential(
         [
             layers.Input((8, 18, 1)),
             layers.Conv2D(4, 3, activation="relu"),
             layers.MaxPooling2D(),
             layers.Conv2D(4, 3, activation="relu"),
+            layers.MaxPooling2D((1, 2), strides=1),
+            layers.Conv2D(4, 1, activation="gelu"),
+            layers.MaxPooling2D((1, 2)),
             layers.Flatten(),
             layers.Dense(1),
         ]
@@ -135,10 +138,27 @@ def test_what_a_plan_does():
     model.compile("sgd", "mse")
     model.train_on_batch(np.ones((2, 8, 18, 1)), np.ones((2, 1)))
     plan = model._objective.plan_training(model.trainable_weights)
-    made = [(name, options.get("activation")) for name, options in plan.operations]
-    assert made[:3] == [("conv2d", "relu"), ("max_pool2d", None), ("conv2d", "relu")]
+    made = [(name, options.get("activation"), options.get("pool_size")) for name, options in plan.operations]
+    assert made[:5] == [
+        ("conv2d", "relu", (2, 2)),
+        ("conv2d", "relu", 1),
+        ("max_pool2d", None, (1, 2)),  # blocks that overlap
+        ("conv2d", "gelu", 1),
+        ("max_pool2d", None, (1, 2)),  # a slope that is not found from the output
+    ]
     wanted = [names for name, names, _ in plan.backward_operations if name == "conv2d"]
-    assert wanted == [("x", "kernel", "bias"), ("kernel", "bias")]
+    assert wanted == [("x", "kernel", "bias"), ("x", "kernel", "bias"), ("kernel", "bias")]
+
+
+def test_an_output_that_is_asked_for_is_made():
+    inputs = layers.Input((8, 18, 1))
+    whole = layers.Conv2D(4, 3, activation="relu")(inputs)
+    both = models.Model(inputs, [whole, layers.MaxPooling2D()(whole)])
+    x = np.random.default_rng(5).standard_normal((2, 8, 18, 1))
+    y, maxima = both.predict(x, verbose=0)
+    np.testing.assert_array_equal(maxima, y.reshape(2, 3, 2, 8, 2, 4).max(axis=(2, 4)))
+    alone = models.Model(inputs, both.outputs[1]).predict(x, verbose=0)
+    np.testing.assert_array_equal(maxima, alone)
 
 
 def test_an_unknown_size():
@@ -168,6 +188,21 @@ def test_config_makes_the_layer_again(make):
     plain = ("kernel_size", "strides", "padding", "dilation_rate", "filters", "use_bias", "pool_size")
     for name in (name for name in plain if name in theirs):
         assert ours.get_config()[name] == theirs[name]
+
+
+def test_he_normal_is_kerass():
+    """Truncated at two deviations, and its variance 2 / fan_in after that."""
+    from fastseq import initializers
+
+    ours = initializers.get("he_normal")((3, 3, 64, 256)).ravel()
+    theirs = np.asarray(THEIRS.layers.Conv2D(256, 3, kernel_initializer="he_normal").kernel_initializer(
+        (3, 3, 64, 256))).ravel()  # fmt: skip
+    fan = 3 * 3 * 64
+    assert np.std(ours) == pytest.approx(np.sqrt(2 / fan), rel=0.01)
+    end = 2 * np.sqrt(2 / fan) / 0.87962566103423978
+    assert 0.999 * end < np.abs(ours).max() <= end
+    shares = np.linspace(0.01, 0.99, 33)
+    np.testing.assert_allclose(np.quantile(ours, shares), np.quantile(theirs, shares), atol=0.02 * end)
 
 
 def test_weights_and_names():

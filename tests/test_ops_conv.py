@@ -6,7 +6,13 @@ import reference
 from gradcheck import check_gradients
 
 from fastseq import _core, set_num_threads
-from fastseq.ops import conv2d, conv2d_backward, conv2d_forward
+from fastseq.ops import (
+    conv2d,
+    conv2d_backward,
+    conv2d_forward,
+    max_pool2d_backward,
+    max_pool2d_forward,
+)
 
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-12}
 
@@ -125,6 +131,52 @@ def test_against_keras(padding, channels, size, window, options):
         np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+POOLED = [
+    ((2, 9, 41, 1), (3, 3), {"padding": "same", "pool_size": 2}),
+    ((3, 8, 70, 3), (3, 3), {"padding": "same", "pool_size": (2, 3)}),
+    ((2, 9, 20, 5), (2, 3), {"pool_size": (3, 1)}),
+    ((2, 7, 9, 4), (3, 3), {"pool_size": (1, 2)}),
+    ((2, 9, 133, 2), (1, 1), {"pool_size": (2, 70)}),
+    ((2, 13, 29, 3), (5, 5), {"padding": "same", "strides": 2, "pool_size": 2}),
+    ((2, 13, 29, 3), (3, 2), {"padding": "same", "dilation_rate": 2, "pool_size": (4, 5)}),
+]
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh"])
+@pytest.mark.parametrize(("image", "window", "options"), POOLED, ids=str)
+def test_pooled_on_the_way_is_pooled_afterwards(isa, image, window, options, activation):
+    """The same maxima and gradients as by the two operations one after the other."""
+    rng = np.random.default_rng(20)
+    size = options["pool_size"]
+    plain = {name: value for name, value in options.items() if name != "pool_size"}
+    for dtype in (np.float32, np.float64):
+        for filters in edges(dtype):
+            arrays = case(rng, image, window, filters, dtype)
+            given = {"activation": activation, **arrays}
+            y, saved = conv2d_forward(**given, **options)
+            whole, saved_whole = conv2d_forward(**given, **plain)
+            expected, saved_pool = max_pool2d_forward(whole, pool_size=size)
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(y, conv2d(**given, **options))
+            dy = rng.standard_normal(y.shape).astype(dtype)
+            theirs = conv2d_backward(saved_whole, max_pool2d_backward(saved_pool, dy).x)
+            ours = conv2d_backward(saved, dy, keep=True)
+            without_x = conv2d_backward(saved, dy, wanted=("kernel", "bias"))
+            tolerance = {"rtol": 10 * TOLERANCE[dtype], "atol": 10 * TOLERANCE[dtype]}
+            for name in ("x", "kernel", "bias"):
+                np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), **tolerance)
+                if name != "x":
+                    np.testing.assert_allclose(getattr(without_x, name), getattr(theirs, name), **tolerance)
+
+
+@pytest.mark.parametrize(("image", "window", "options"), POOLED, ids=str)
+def test_pooled_gradients(isa, image, window, options):
+    rng = np.random.default_rng(21)
+    arrays = case(rng, image, window, 5, np.float64)
+    check_gradients(conv2d_forward, conv2d_backward, arrays, activation="tanh", step=1e-7, tolerance=1e-5,
+                    **options)  # fmt: skip
+
+
 def test_only_what_is_wanted(isa):
     rng = np.random.default_rng(4)
     arrays = case(rng, (2, 5, 18, 3), (3, 3), 5, np.float64)
@@ -166,6 +218,8 @@ def test_gradients_are_added_into(isa, image):
         ((1, 60, 61, 17), (3, 3), 15, {"padding": "same"}),
         ((30, 9, 9, 33), (3, 3), 40, {"padding": "same"}),
         ((2, 6, 7, 300), (3, 3), 700, {}),
+        ((33, 32, 40, 1), (3, 3), 16, {"padding": "same", "pool_size": 2}),
+        ((5, 33, 45, 9), (3, 3), 17, {"padding": "same", "pool_size": (3, 2)}),
     ],
 )
 def test_any_team_gives_the_same_bits(isa, image, window, filters, options):
@@ -271,6 +325,8 @@ FITS = "kernel must have shape (height, width, 3, filters) for these channels"
         ((X, KERNEL), {"padding": "causal"}, "padding must be same or valid, got 'causal'"),
         ((X, KERNEL), {"padding": 1}, "padding must be same or valid, got 1"),
         ((X, KERNEL), {"strides": (1, 2, 3)}, "strides must be an integer or two of them, got '(1, 2, 3)'"),
+        ((X, KERNEL), {"pool_size": (1, 5)},
+         "pool_size must be at most the output, 4 along this axis, got 5"),
         ((X, KERNEL), {"strides": 0}, "strides must be at least 1, got 0"),
         ((X, KERNEL), {"dilation_rate": (1, 0)}, "dilation_rate must be at least 1, got 0"),
     ],

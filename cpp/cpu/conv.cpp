@@ -1,8 +1,6 @@
 // The table of convolution and pooling.
 #include "cpu/conv.h"
 
-#include "cpu/pool.h"
-
 namespace fastseq {
 namespace FASTSEQ_TARGET {
 

@@ -1,197 +1,15 @@
-// Convolution as products of windows with the kernel: C = bias + A B, where row r of A is what position r
-// sees, in the order (tap along w, tap along h, channel).
-//
-// A is never made whole. A strip of positions along w gets a line buffer [column][tap along h][channel], in
-// which the windows lie one after the other, overlapping: A(r, k) is line[r * stride * taps_h * C + k], zeros
-// of the padding included. So an image of one channel is as good as one of many, and the gradient of the
-// kernel reads the same buffer as A transposed. Windows with gaps (dilation), or few positions along w, are
-// copied out one by one instead. The gradient of the input is a convolution too: of dy, with the kernel
-// turned round, one for each phase of the strides.
+// Convolution as products of windows with the kernel: C = bias + A B, with A as in conv_windows.h. The
+// gradient of the kernel is A' dC; that of the input is a convolution too: of dC, with the kernel turned
+// round, one for each phase of the strides. Where only the maxima of blocks of the output are wanted, the
+// output is never made: forward pools a strip while it is in cache, backward makes dC of a strip from the
+// maxima's gradients.
 #pragma once
 
-#include "cpu/conv_kernels.h"
-#include "cpu/panels.h"
+#include "cpu/conv_windows.h"
+#include "cpu/pool.h"
 
 namespace fastseq {
 namespace FASTSEQ_TARGET {
-
-FASTSEQ_INLINE std::ptrdiff_t larger(std::ptrdiff_t a, std::ptrdiff_t b) { return a > b ? a : b; }
-FASTSEQ_INLINE std::ptrdiff_t within(std::ptrdiff_t low, std::ptrdiff_t x, std::ptrdiff_t high) {
-  return larger(low, smaller(x, high));
-}
-FASTSEQ_INLINE std::ptrdiff_t parts_of(std::ptrdiff_t all, std::ptrdiff_t part) {
-  return (all + part - 1) / part;
-}
-
-// One axis of windows: position i sees, through tap k, the source at i * stride + first + k * step.
-struct Taps {
-  std::ptrdiff_t positions, source, stride, first, step, count;
-
-  FASTSEQ_INLINE bool inside() const {
-    return first >= 0 && (positions - 1) * stride + first + (count - 1) * step < source;
-  }
-};
-
-// Neighbours along w, that a product works on at once.
-struct Strip {
-  std::ptrdiff_t n, row, column, count;
-};
-
-// What all positions see of (N, source, source, channels).
-struct Windows {
-  std::ptrdiff_t N, channels;
-  Taps h, w;
-  enum class Way { in_place, line, patch } way;
-  std::ptrdiff_t width;  // positions of a strip, at most
-
-  FASTSEQ_INLINE std::ptrdiff_t depth() const { return h.count * w.count * channels; }
-  FASTSEQ_INLINE std::ptrdiff_t across() const { return parts_of(w.positions, width); }
-  // Patches do not care for rows and images, unless positions do not lie side by side (see `apart`).
-  FASTSEQ_INLINE std::ptrdiff_t strips() const {
-    return way == Way::patch ? parts_of(N * h.positions * w.positions, width) : N * h.positions * across();
-  }
-  FASTSEQ_INLINE Strip strip(std::ptrdiff_t i) const {
-    if (way == Way::patch) {
-      const std::ptrdiff_t first = i * width, all = N * h.positions * w.positions;
-      const std::ptrdiff_t row = first / w.positions;
-      return {row / h.positions, row % h.positions, first % w.positions, smaller(width, all - first)};
-    }
-    const std::ptrdiff_t row = i / across(), column = i % across() * width;
-    return {row / h.positions, row % h.positions, column, smaller(width, w.positions - column)};
-  }
-  // Of A: elements from one row to the next, and of a strip in all.
-  FASTSEQ_INLINE std::ptrdiff_t a_row() const {
-    return way == Way::patch ? depth() : w.stride * h.count * channels;
-  }
-  FASTSEQ_INLINE std::ptrdiff_t buffer_count() const {
-    switch (way) {
-      case Way::in_place:
-        return 0;
-      case Way::line:
-        return ((width - 1) * w.stride + w.count) * h.count * channels;
-      default:
-        return width * depth();
-    }
-  }
-};
-
-// Fewer positions than this along w make too little of a product by themselves.
-constexpr std::ptrdiff_t short_row = 16;
-
-// apart: neighbours' results do not lie side by side, so a strip stays in its row.
-inline Windows windows_of(std::ptrdiff_t N, std::ptrdiff_t channels, const Taps& h, const Taps& w,
-                          bool apart) {
-  Windows all = {N, channels, h, w, Windows::Way::line, block_rows};
-  const bool dense = w.step == 1 || w.count <= 1;
-  if (dense && h.count == 1 && h.inside() && w.inside())
-    all.way = Windows::Way::in_place;
-  else if (!apart && (!dense || w.positions < short_row))
-    all.way = Windows::Way::patch;
-  else if (!dense)
-    all.way = Windows::Way::patch;
-  if (all.way == Windows::Way::patch) {
-    if (apart) all.width = 1;
-  } else if (w.positions > 0) {
-    all.width = parts_of(w.positions, parts_of(w.positions, block_rows));
-  }
-  return all;
-}
-
-inline Taps forward_taps(const ConvAxis& axis) {
-  return {axis.output, axis.input, axis.stride, -axis.before, axis.dilation, axis.taps};
-}
-
-// The inputs p, p + stride, ... of an axis as positions that see its outputs: through tap j of the kernel's
-// `last - j * apart`.
-struct Phase {
-  Taps taps;
-  std::ptrdiff_t last, apart;
-};
-
-inline Phase phase_of(const ConvAxis& axis, std::ptrdiff_t p) {
-  Phase phase = {{parts_of(larger(axis.input - p, 0), axis.stride), axis.output, 1, 0, 1, 0}, 0, 1};
-  for (std::ptrdiff_t k = 0; k < axis.taps; ++k) {
-    if ((p + axis.before - k * axis.dilation) % axis.stride != 0) continue;
-    if (phase.taps.count == 1) phase.apart = k - phase.last;
-    phase.last = k;
-    ++phase.taps.count;
-  }
-  phase.taps.first = (p + axis.before - phase.last * axis.dilation) / axis.stride;
-  phase.taps.step = phase.apart * axis.dilation / axis.stride;
-  if (phase.taps.count <= 1) phase.taps.step = 1;
-  return phase;
-}
-
-// to[i * to_step ...] = from[i * from_step ...], `channels` each, for `count` pixels; zeros where from is
-// nullptr.
-template <class T>
-FASTSEQ_INLINE void copy_pixels(const T* from, std::ptrdiff_t from_step, T* to, std::ptrdiff_t to_step,
-                                std::ptrdiff_t count, std::ptrdiff_t channels) {
-  using V = Vec<T>;
-  if (channels == 1) {
-    for (std::ptrdiff_t i = 0; i < count; ++i) to[i * to_step] = from != nullptr ? from[i * from_step] : T(0);
-    return;
-  }
-  for (std::ptrdiff_t i = 0; i < count; ++i) {
-    for (std::ptrdiff_t c = 0; c < channels; c += V::lanes) {
-      const V part = from != nullptr ? V::load_part(from + i * from_step + c, channels - c) : V(T(0));
-      part.store_part(to + i * to_step + c, channels - c);
-    }
-  }
-}
-
-// The pixels of one row of the source from `first` on, zeros outside of it; row may be nullptr.
-template <class T>
-FASTSEQ_INLINE void copy_row(const T* row, std::ptrdiff_t columns, std::ptrdiff_t first, T* to,
-                             std::ptrdiff_t to_step, std::ptrdiff_t count, std::ptrdiff_t channels) {
-  const std::ptrdiff_t begin = row != nullptr ? within(0, -first, count) : count;
-  const std::ptrdiff_t end = row != nullptr ? within(begin, columns - first, count) : count;
-  const T* none = nullptr;
-  if (begin > 0) copy_pixels(none, 0, to, to_step, begin, channels);
-  if (end > begin)
-    copy_pixels(row + (first + begin) * channels, channels, to + begin * to_step, to_step, end - begin,
-                channels);
-  if (count > end) copy_pixels(none, 0, to + end * to_step, to_step, count - end, channels);
-}
-
-// Where A of a strip lies: in the source, or in `buffer`, which is filled.
-template <class T>
-const T* windows_at(const Windows& of, const T* source, const Strip& strip, T* buffer) {
-  const std::ptrdiff_t C = of.channels, row_size = of.w.source * C, image = of.h.source * row_size;
-  const auto row_of = [&](std::ptrdiff_t n, std::ptrdiff_t row, std::ptrdiff_t k) -> const T* {
-    const std::ptrdiff_t at = row * of.h.stride + of.h.first + k * of.h.step;
-    return at < 0 || at >= of.h.source ? nullptr : source + n * image + at * row_size;
-  };
-  switch (of.way) {
-    case Windows::Way::in_place:
-      return row_of(strip.n, strip.row, 0) + (strip.column * of.w.stride + of.w.first) * C;
-    case Windows::Way::line: {
-      const std::ptrdiff_t columns = (strip.count - 1) * of.w.stride + of.w.count;
-      for (std::ptrdiff_t k = 0; k < of.h.count; ++k)
-        copy_row(row_of(strip.n, strip.row, k), of.w.source, strip.column * of.w.stride + of.w.first,
-                 buffer + k * C, of.h.count * C, columns, C);
-      return buffer;
-    }
-    default: {
-      Strip at = strip;
-      for (std::ptrdiff_t i = 0; i < strip.count; ++i) {
-        T* to = buffer + i * of.depth();
-        for (std::ptrdiff_t k = 0; k < of.h.count; ++k) {
-          const T* row = row_of(at.n, at.row, k);
-          for (std::ptrdiff_t j = 0; j < of.w.count; ++j)
-            copy_row(row, of.w.source, at.column * of.w.stride + of.w.first + j * of.w.step,
-                     to + (j * of.h.count + k) * C, 0, 1, C);
-        }
-        if (++at.column < of.w.positions) continue;
-        at.column = 0;
-        if (++at.row < of.h.positions) continue;
-        at.row = 0;
-        ++at.n;
-      }
-      return buffer;
-    }
-  }
-}
 
 // Where results go: position (n, row, column) at to + n * image + row * row_step + column * step.
 template <class T>
@@ -229,8 +47,10 @@ void convolve(const Windows& of, const T* source, const Panels<T>& panels, const
 
 // --- forward ------------------------------------------------------------------------------------------
 
+inline bool is_pooled(const ConvShape& s) { return s.pool_h > 1 || s.pool_w > 1; }
+
 inline Windows forward_windows(const ConvShape& s) {
-  return windows_of(s.N, s.C, forward_taps(s.h), forward_taps(s.w), false);
+  return windows_of(s.N, s.C, forward_taps(s.h), forward_taps(s.w), is_pooled(s), s.pool_h, s.pool_w);
 }
 
 template <class T>
@@ -240,7 +60,53 @@ std::ptrdiff_t conv_forward_packed_count(const ConvShape& s) {
 
 template <class T>
 std::ptrdiff_t conv_forward_member_count(const ConvShape& s) {
-  return forward_windows(s).buffer_count();
+  const Windows windows = forward_windows(s);
+  if (!is_pooled(s)) return windows.buffer_count();
+  return windows.rows * (windows.line_count<T>() + windows.width * Panels<T>::width);
+}
+
+// The same as convolve, but the first of the largest of each block, and where in it that was.
+template <class T>
+void convolve_pooled(const ConvForward<T>& call, const Windows& of, const T* bias, Part strips, T* lines) {
+  const ConvShape& s = call.shape;
+  const Panels<T> panels = {s.U};
+  T* const sums = lines + of.rows * of.line_count<T>();
+  // Of numbers that relu makes 0 the gradient is 0 wherever it goes: it can wait for the maxima.
+  const bool later = call.activation == Activation::relu;
+  for (std::ptrdiff_t i = strips.begin; i < strips.end; ++i) {
+    Strip strip = of.strip(i);
+    const std::ptrdiff_t high = s.h.output / s.pool_h, wide = s.w.output / s.pool_w;
+    const std::ptrdiff_t to =
+        ((strip.n * high + strip.row / s.pool_h) * wide + strip.column / s.pool_w) * s.U;
+    const std::ptrdiff_t first_row = strip.row, maxima = strip.count / s.pool_w;
+    for (std::ptrdiff_t p = 0; p < panels.count(); ++p) {
+      const std::ptrdiff_t first = panels.first(p), padded = panels.padded_of(p);
+      for (std::ptrdiff_t r = 0; r < of.rows; ++r) {
+        strip.row = first_row + r;
+        T* const line = lines + r * of.line_count<T>();
+        Product<T> product = {};
+        product.rows = strip.count;
+        product.depth = of.depth();
+        product.a = p == 0 || of.way == Windows::Way::in_place ? windows_at(of, call.x, strip, line) : line;
+        product.a_row = of.a_row();
+        product.b = call.packed + first * of.depth();
+        product.init = bias != nullptr ? bias + first : nullptr;
+        product_into(product,
+                     {sums + r * strip.count * padded, padded, padded, padded, false,
+                      later ? Activation::linear : call.activation},
+                     sums);
+      }
+      const Cells cells = {0, of.rows, s.pool_w, strip.count * padded, padded, 0, 0};
+      T* const y = call.y + to + first;
+      std::uint16_t* const place = call.place != nullptr ? call.place + to + first : nullptr;
+      for (std::ptrdiff_t m = 0; m < maxima; ++m)
+        for_columns<T>(panels.columns_of(p), [&](auto c, auto part) FASTSEQ_INLINED {
+          pool_maximum(cells, sums + m * s.pool_w * padded + c, y + m * s.U + c,
+                       place != nullptr ? place + m * s.U + c : nullptr, part);
+        });
+      if (later) activate_block(call.activation, y, s.U, y, s.U, maxima, panels.columns_of(p));
+    }
+  }
 }
 
 template <class T>
@@ -259,15 +125,70 @@ void conv_forward(const ConvForward<T>& call, const Team& team) {
   }
   team.meet(team.meeting);
   const std::ptrdiff_t row = s.w.output * s.U;
-  const T* const packed = call.packed;
-  convolve<T>(windows, call.x, panels, packed, bias, {call.y, s.h.output * row, row, s.U}, call.activation,
-              part_of(windows.strips(), 1, team), call.member + team.index * call.member_count);
+  const Part strips = part_of(windows.strips(), 1, team);
+  const T *const packed = call.packed, *const starts = bias;
+  T* const member = call.member + team.index * call.member_count;
+  if (is_pooled(s))
+    convolve_pooled(call, windows, starts, strips, member);
+  else
+    convolve<T>(windows, call.x, panels, packed, starts, {call.y, s.h.output * row, row, s.U},
+                call.activation, strips, member);
+}
+
+// --- the gradient of the sums ---------------------------------------------------------------------------
+
+// da = dy slope(y) of one row's positions for some filters; rows of `to` are to_row apart, their columns
+// padded to `padded`. Of pooled outputs: what reaches each position from the maximum of its block.
+template <class T>
+void gradient_of_strip(const ConvBackward<T>& call, const Strip& strip, std::ptrdiff_t first,
+                       std::ptrdiff_t columns, std::ptrdiff_t padded, T* to, std::ptrdiff_t to_row) {
+  using V = Vec<T>;
+  using Lane = typename VecTypes<T>::Lane;
+  const ConvShape& s = call.shape;
+  if (!is_pooled(s)) {
+    const std::ptrdiff_t from =
+        ((strip.n * s.h.output + strip.row) * s.w.output + strip.column) * s.U + first;
+    return gradient_of_sums(call.activation, call.dy + from, call.y + from, s.U, strip.count, columns, padded,
+                            to);
+  }
+  const std::ptrdiff_t high = s.h.output / s.pool_h, wide = s.w.output / s.pool_w;
+  const std::ptrdiff_t from =
+      ((strip.n * high + strip.row / s.pool_h) * wide + strip.column / s.pool_w) * s.U + first;
+  const std::ptrdiff_t number = strip.row % s.pool_h * s.pool_w;
+  with_activation(call.activation, [&](auto name) {
+    for (std::ptrdiff_t m = 0; m < strip.count / s.pool_w; ++m) {
+      for (std::ptrdiff_t c = 0; c < padded; c += V::lanes) {
+        const std::ptrdiff_t at = from + m * s.U + c;
+        V d = V::load_part(call.dy + at, columns - c);
+        if constexpr (name.value != Activation::linear)
+          d = d * activation_slope(name.value, V::load_part(call.y + at, columns - c));
+        const auto places = load_places<T>(call.place + at, columns - c);
+        for (std::ptrdiff_t j = 0; j < s.pool_w; ++j)
+          select<T>(places == static_cast<Lane>(number + j), d, V(T(0)))
+              .store_part(to + (m * s.pool_w + j) * to_row + c, padded - c);
+      }
+    }
+  });
 }
 
 // --- the gradient of the kernel -------------------------------------------------------------------------
 
 // Positions are summed up in groups, whose number no team decides, and the groups in order.
 constexpr std::ptrdiff_t most_groups = 32, most_group_bytes = 16 << 20;
+
+// da of the whole batch, where dx needs it more than once: dx and the sums then read that.
+template <class T>
+bool needs_gradient(const ConvBackward<T>& call) {
+  return call.dx != nullptr && (call.activation != Activation::linear || is_pooled(call.shape));
+}
+
+// What the sums are made of: da as it is, or all of it made before.
+template <class T>
+ConvShape summed_shape(const ConvBackward<T>& call) {
+  ConvShape shape = call.shape;
+  if (needs_gradient(call)) shape.pool_h = shape.pool_w = 1;
+  return shape;
+}
 
 template <class T>
 struct KernelSums {
@@ -282,9 +203,7 @@ struct KernelSums {
         most_group_bytes / (larger(1, count()) * static_cast<std::ptrdiff_t>(sizeof(T)));
     return larger(1, smaller(smaller(most_groups, room), windows.strips()));
   }
-  std::ptrdiff_t member_count() const {
-    return windows.buffer_count() + windows.width * panels.padded() + Vec<T>::lanes;
-  }
+  std::ptrdiff_t member_count() const { return windows.line_count<T>() + windows.width * Panels<T>::width; }
 };
 
 // sums = A' da over the strips of one group, for some rows of A'; with the first row, those of da alone.
@@ -293,21 +212,20 @@ void sum_group(const ConvBackward<T>& call, const KernelSums<T>& of, Part strips
                T* member) {
   const ConvShape& s = call.shape;
   const Windows& windows = of.windows;
-  const std::ptrdiff_t padded_row = of.panels.padded(), positions = windows.h.positions * windows.w.positions;
-  const bool in_place = call.activation == Activation::linear && padded_row == s.U;
-  T* const packed = member + parts_of(windows.buffer_count(), Vec<T>::lanes) * Vec<T>::lanes;
-  for (std::ptrdiff_t i = strips.begin; i < strips.end; ++i) {
-    const Strip strip = windows.strip(i);
+  const std::ptrdiff_t padded_row = of.panels.padded();
+  const bool in_place = !is_pooled(s) && call.activation == Activation::linear && padded_row == s.U;
+  T* const packed = member + windows.line_count<T>();
+  bool add = false;
+  for (std::ptrdiff_t i = strips.begin * windows.rows; i < strips.end * windows.rows; ++i, add = true) {
+    Strip strip = windows.strip(i / windows.rows);
+    strip.row += i % windows.rows;
     const T* a = windows_at(windows, call.x, strip, member);
-    const std::ptrdiff_t from = (strip.n * positions + strip.row * windows.w.positions + strip.column) * s.U;
+    const std::ptrdiff_t from = ((strip.n * s.h.output + strip.row) * s.w.output + strip.column) * s.U;
     for (std::ptrdiff_t p = 0; p < of.panels.count(); ++p) {
       const std::ptrdiff_t first = of.panels.first(p), padded = of.panels.padded_of(p);
-      if (!in_place)
-        gradient_of_sums(call.activation, call.dy + from + first, call.y + from + first, s.U, strip.count,
-                         of.panels.columns_of(p), padded, packed);
+      if (!in_place) gradient_of_strip(call, strip, first, of.panels.columns_of(p), padded, packed, padded);
       const T* da = in_place ? call.dy + from + first : packed;
       const std::ptrdiff_t da_row = in_place ? s.U : padded;
-      const bool add = i > strips.begin;
       if (call.dbias != nullptr && rows.begin == 0)
         add_rows(da, da_row, strip.count,
                  {sums + windows.depth() * padded_row + first, 0, padded, padded, add, Activation::linear});
@@ -430,12 +348,6 @@ void convolve_back(const ConvBackward<T>& call, const Team& team, T* member) {
 
 // --- backward ---------------------------------------------------------------------------------------------
 
-// da of the whole batch, where dx needs it more than once: dx and the sums then read that.
-template <class T>
-bool needs_gradient(const ConvBackward<T>& call) {
-  return call.dx != nullptr && call.activation != Activation::linear;
-}
-
 template <class T>
 std::ptrdiff_t conv_backward_packed_count(const ConvBackward<T>& call) {
   const ConvShape& s = call.shape;
@@ -455,14 +367,15 @@ std::ptrdiff_t conv_backward_gradient_count(const ConvBackward<T>& call) {
 
 template <class T>
 std::ptrdiff_t conv_backward_sums_count(const ConvBackward<T>& call) {
-  const KernelSums<T> of(call.shape);
+  const KernelSums<T> of(summed_shape(call));
   return call.dkernel != nullptr || call.dbias != nullptr ? of.groups() * of.count() : 0;
 }
 
 template <class T>
 std::ptrdiff_t conv_backward_member_count(const ConvBackward<T>& call) {
   std::ptrdiff_t count = 0;
-  if (call.dkernel != nullptr || call.dbias != nullptr) count = KernelSums<T>(call.shape).member_count();
+  if (call.dkernel != nullptr || call.dbias != nullptr)
+    count = KernelSums<T>(summed_shape(call)).member_count();
   if (call.dx != nullptr)
     for_phases<T>(call.shape, [&](const InputPhase<T>& phase, auto, auto, auto) {
       count = larger(count, phase.windows.buffer_count());
@@ -470,23 +383,37 @@ std::ptrdiff_t conv_backward_member_count(const ConvBackward<T>& call) {
   return count;
 }
 
+// da of one row, to where rows lie side by side.
+template <class T>
+void gradient_of_row(const ConvBackward<T>& call, std::ptrdiff_t n, std::ptrdiff_t row) {
+  const ConvShape& s = call.shape;
+  T* const to = call.gradient + (n * s.h.output + row) * s.w.output * s.U;
+  const std::ptrdiff_t all = s.w.output * s.U;
+  if (is_pooled(s)) return gradient_of_strip(call, {n, row, 0, s.w.output}, 0, s.U, s.U, to, s.U);
+  const std::ptrdiff_t from = (n * s.h.output + row) * all;
+  with_activation(call.activation, [&](auto name) {
+    const auto slope = [&](Vec<T> y, Vec<T> d) { return d * activation_slope(name.value, y); };
+    map_elements<T>(0, all, slope, to, call.y + from, call.dy + from);
+  });
+}
+
 template <class T>
 void conv_backward(ConvBackward<T> call, const Team& team) {
-  const ConvShape& s = call.shape;
+  const ConvShape s = call.shape;
   T* const member = call.member + team.index * call.member_count;
   const bool sums = call.dkernel != nullptr || call.dbias != nullptr;
   if (call.dx != nullptr) pack_phases(call, team);
-  if (needs_gradient(call)) {
-    const Part mine = part_of(s.N * s.h.output * s.w.output * s.U, 1024, team);
-    const std::ptrdiff_t L = Vec<T>::lanes, count = mine.end - mine.begin;
-    if (count > 0)
-      gradient_of_sums(call.activation, call.dy + mine.begin, call.y + mine.begin, 0, 1, count,
-                       parts_of(count, L) * L, call.gradient + mine.begin);
+  const bool whole = needs_gradient(call);
+  if (whole) {
+    const Part mine = part_of(s.N * s.h.output, 1, team);
+    for (std::ptrdiff_t r = mine.begin; r < mine.end; ++r)
+      gradient_of_row(call, r / s.h.output, r % s.h.output);
   }
   team.meet(team.meeting);
-  if (needs_gradient(call)) {
+  if (whole) {
     call.dy = call.gradient;
     call.activation = Activation::linear;
+    call.shape.pool_h = call.shape.pool_w = 1;
   }
   if (sums) sum_groups(call, team, member);
   if (call.dx != nullptr) convolve_back(call, team, member);

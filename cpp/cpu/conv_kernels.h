@@ -18,13 +18,16 @@ struct ConvAxis {
 struct ConvShape {
   std::ptrdiff_t N, C, U;
   ConvAxis h, w;
+  // Only the maxima of blocks of this size are wanted; the outputs of both axes are whole multiples.
+  std::ptrdiff_t pool_h = 1, pool_w = 1;
 };
 
 template <class T>
 struct ConvForward {
   ConvShape shape;
   const T *x, *kernel, *bias;  // (N, H, W, C), (taps, taps, C, U), (U,) or nullptr
-  T* y;                        // (N, output, output, U)
+  T* y;                        // (N, output / pool_h, output / pool_w, U)
+  std::uint16_t* place;        // like y: of each maximum, counted through its block; or nullptr
   Activation activation;
   T *packed, *member;  // work space, as of ConvBackward
   std::ptrdiff_t member_count;
@@ -34,6 +37,7 @@ template <class T>
 struct ConvBackward {
   ConvShape shape;
   const T *x, *kernel, *y, *dy;  // y is not read for the linear activation
+  const std::uint16_t* place;    // read where pooled
   T *dx, *dkernel, *dbias;       // nullptr where not wanted
   bool add_kernel, add_bias;     // add to what is there
   Activation activation;

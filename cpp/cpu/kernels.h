@@ -6,6 +6,7 @@
 // fastseq::FASTSEQ_TARGET, constant-initialised; cpp/cpu/<name>_kernels.h declares Struct in namespace
 // fastseq.
 #define FASTSEQ_KERNEL_FAMILIES(X) \
+  X(batch_norm, BatchNormKernels)  \
   X(conv, ConvKernels)             \
   X(ctc, CtcKernels)               \
   X(ctc_align, CtcAlignKernels)    \

@@ -7,6 +7,7 @@ namespace fastseq {
 
 void bind_activation(pybind11::module_& m);
 void bind_arrays(pybind11::module_& m);
+void bind_batch_norm(pybind11::module_& m);
 void bind_conv(pybind11::module_& m);
 void bind_ctc(pybind11::module_& m);
 void bind_ctc_align(pybind11::module_& m);

@@ -30,8 +30,11 @@ void check_images(const char* function, const py::array& x) {
               [&] { return shape_text(shape_of(x)); });
 }
 
+// The blocks of the output of which only the maximum is wanted, (1, 1) for none.
+using PoolNumbers = std::array<std::int64_t, 2>;
+
 ConvShape conv_shape(const char* function, const py::array& x, const py::array& kernel, const AxisNumbers& h,
-                     const AxisNumbers& w) {
+                     const AxisNumbers& w, const PoolNumbers& pool) {
   check_images(function, x);
   ConvShape shape = {x.shape(0), x.shape(3), 0, axis_of(function, "h", x.shape(1), h),
                      axis_of(function, "w", x.shape(2), w)};
@@ -44,43 +47,68 @@ ConvShape conv_shape(const char* function, const py::array& x, const py::array& 
       },
       [&] { return shape_text(shape_of(kernel)); });
   shape.U = kernel.shape(3);
+  check_value(pool[0] >= 1 && pool[1] >= 1 && pool[0] <= 65536 && pool[1] <= 65536 / pool[0] &&
+                  shape.h.output % pool[0] == 0 && shape.w.output % pool[1] == 0,
+              function, "pool_size", "divide the output and hold at most 65536 pixels",
+              [&] { return shape_text(pool.data(), pool.size()); });
+  shape.pool_h = pool[0];
+  shape.pool_w = pool[1];
   return shape;
 }
 
 template <class T>
 py::array_t<T> empty_images(const ConvShape& s, std::int64_t channels) {
-  return empty_of<T>({s.N, s.h.output, s.w.output, channels});
+  return empty_of<T>({s.N, s.h.output / s.pool_h, s.w.output / s.pool_w, channels});
+}
+
+// What forward kept of the places of maxima.
+const std::uint16_t* places_of(const char* function, const std::optional<py::array>& place,
+                               const py::array& y) {
+  const bool ok = place && has_type<std::uint16_t>(*place) && is_laid_out(*place) && same_shape(*place, y);
+  check_value(ok, function, "place", "be what forward gave", [&] { return shape_text(shape_of(y)); });
+  return static_cast<const std::uint16_t*>(place->data());
 }
 
 double elements_of(const ConvShape& s, std::int64_t channels) {
   return static_cast<double>(s.N * s.h.output * s.w.output) * static_cast<double>(channels);
 }
 
-py::array bind_conv2d_forward(const py::array& x, const py::array& kernel,
+// y and, where its maxima are wanted for backward, the place of each.
+py::tuple bind_conv2d_forward(const py::array& x, const py::array& kernel,
                               const std::optional<py::array>& bias, const AxisNumbers& h,
-                              const AxisNumbers& w, const char* activation) {
+                              const AxisNumbers& w, const PoolNumbers& pool, const char* activation,
+                              bool places) {
   constexpr const char* function = "conv2d_forward";
-  return with_float_type(function, "x", x, [&](auto zero) -> py::array {
+  return with_float_type(function, "x", x, [&](auto zero) -> py::tuple {
     using T = decltype(zero);
     ConvForward<T> call = {};
     call.activation = output_activation(function, "activation", activation);
     call.x = elements<T>(function, "x", x);
     call.kernel = elements<T>(function, "kernel", kernel);
-    call.shape = conv_shape(function, x, kernel, h, w);
+    call.shape = conv_shape(function, x, kernel, h, w, pool);
     if (bias) {
       call.bias = elements<T>(function, "bias", *bias);
       check_shape(function, "bias", *bias, {call.shape.U});
     }
     py::array_t<T> y = empty_images<T>(call.shape, call.shape.U);
     call.y = y.mutable_data();
-    const GilDropped dropped(elements_of(call.shape, call.shape.U));
-    conv_forward(call);
-    return y;
+    py::object place = py::none();
+    if (places && call.shape.pool_h * call.shape.pool_w > 1) {
+      py::array_t<std::uint16_t> fresh = empty_images<std::uint16_t>(call.shape, call.shape.U);
+      call.place = fresh.mutable_data();
+      place = std::move(fresh);
+    }
+    {
+      const GilDropped dropped(elements_of(call.shape, call.shape.U));
+      conv_forward(call);
+    }
+    return py::make_tuple(y, place);
   });
 }
 
 py::tuple bind_conv2d_backward(const py::array& x, const py::array& kernel, const py::array& y,
-                               const py::array& dy, const AxisNumbers& h, const AxisNumbers& w,
+                               const std::optional<py::array>& place, const py::array& dy,
+                               const AxisNumbers& h, const AxisNumbers& w, const PoolNumbers& pool,
                                const char* activation, bool wants_x, const py::object& dkernel,
                                const py::object& dbias) {
   constexpr const char* function = "conv2d_backward";
@@ -92,10 +120,11 @@ py::tuple bind_conv2d_backward(const py::array& x, const py::array& kernel, cons
     call.kernel = elements<T>(function, "kernel", kernel);
     call.y = elements<T>(function, "y", y);
     call.dy = elements<T>(function, "dy", dy);
-    call.shape = conv_shape(function, x, kernel, h, w);
+    call.shape = conv_shape(function, x, kernel, h, w, pool);
     const ConvShape& s = call.shape;
-    check_shape(function, "y", y, {s.N, s.h.output, s.w.output, s.U});
+    check_shape(function, "y", y, {s.N, s.h.output / s.pool_h, s.w.output / s.pool_w, s.U});
     check_same_shape(function, "dy", dy, "y", y);
+    if (s.pool_h * s.pool_w > 1) call.place = places_of(function, place, y);
     const py::object kernel_gradient = gradient_array<T>(
         function, "into['kernel']", dkernel, {s.h.taps, s.w.taps, s.C, s.U}, call.dkernel, call.add_kernel);
     const py::object bias_gradient =
@@ -164,10 +193,7 @@ py::array bind_pool2d_backward(bool average, const std::vector<std::int64_t>& x_
     call.shape = pool_shape(function, dx, h, w);
     const ConvShape& s = call.shape;
     check_shape(function, "dy", dy, {s.N, s.h.output, s.w.output, s.C});
-    if (!average) {
-      call.place = static_cast<const std::uint16_t*>(place.value().data());
-      check_same_shape(function, "place", *place, "dy", dy);
-    }
+    if (!average) call.place = places_of(function, place, dy);
     const GilDropped dropped(static_cast<double>(dx.size()));
     pool_backward(call);
     return dx;
@@ -178,10 +204,10 @@ py::array bind_pool2d_backward(bool average, const std::vector<std::int64_t>& x_
 
 void bind_conv(py::module_& m) {
   m.def("conv2d_forward", &bind_conv2d_forward, py::arg("x"), py::arg("kernel"), py::arg("bias"),
-        py::arg("h"), py::arg("w"), py::arg("activation"));
+        py::arg("h"), py::arg("w"), py::arg("pool"), py::arg("activation"), py::arg("places"));
   m.def("conv2d_backward", &bind_conv2d_backward, py::arg("x"), py::arg("kernel"), py::arg("y"),
-        py::arg("dy"), py::arg("h"), py::arg("w"), py::arg("activation"), py::arg("wants_x"),
-        py::arg("dkernel"), py::arg("dbias"));
+        py::arg("place"), py::arg("dy"), py::arg("h"), py::arg("w"), py::arg("pool"), py::arg("activation"),
+        py::arg("wants_x"), py::arg("dkernel"), py::arg("dbias"));
   m.def("pool2d_forward", &bind_pool2d_forward, py::arg("average"), py::arg("x"), py::arg("h"), py::arg("w"),
         py::arg("places"));
   m.def("pool2d_backward", &bind_pool2d_backward, py::arg("average"), py::arg("x_shape"), py::arg("place"),

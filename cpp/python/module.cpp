@@ -19,6 +19,7 @@ PYBIND11_MODULE(_core, m) {
 
   fastseq::bind_activation(m);
   fastseq::bind_arrays(m);
+  fastseq::bind_batch_norm(m);
   fastseq::bind_conv(m);
   fastseq::bind_ctc(m);
   fastseq::bind_ctc_align(m);

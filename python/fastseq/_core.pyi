@@ -38,17 +38,53 @@ def is_laid_out(value: object) -> bool: ...
 def is_floating(value: object, dtype: object) -> bool: ...
 def total(values: Array) -> float: ...
 
+# bind_batch_norm.cpp
+def batch_norm_forward(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    mean: Array | None,
+    variance: Array | None,
+    mask: Array | None,
+    total: float,
+    epsilon: float,
+) -> tuple[Array, Array, Array]: ...
+def batch_norm_backward(
+    x: Array,
+    dy: Array,
+    gamma: Array | None,
+    mean: Array,
+    variance: Array,
+    measured: bool,
+    mask: Array | None,
+    total: float,
+    excess: float,
+    epsilon: float,
+    wants_x: bool,
+    dgamma: Array | bool | None,
+    dbeta: Array | bool | None,
+) -> tuple[Array | None, Array | None, Array | None]: ...
+
 # bind_conv.cpp
 def conv2d_forward(
-    x: Array, kernel: Array, bias: Array | None, h: _Axis | None, w: _Axis | None, activation: str
-) -> Array: ...
+    x: Array,
+    kernel: Array,
+    bias: Array | None,
+    h: _Axis | None,
+    w: _Axis | None,
+    pool: tuple[int, int],
+    activation: str,
+    places: bool,
+) -> tuple[Array, Array | None]: ...
 def conv2d_backward(
     x: Array,
     kernel: Array,
     y: Array,
+    place: Array | None,
     dy: Array,
     h: _Axis | None,
     w: _Axis | None,
+    pool: tuple[int, int],
     activation: str,
     wants_x: bool,
     dkernel: Array | bool | None,

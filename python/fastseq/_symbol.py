@@ -210,8 +210,8 @@ class Node:
         inputs: One Symbol, Variable, RandomSeed, array or None for each of ``op.arguments``.
         options: Keyword options of the operation.
         outputs: The Symbols it makes.
-        random: For operations with randomness: True or False where the caller fixed it, None where
-            the plan decides (random in training only).
+        random: For operations that differ in training (dropout, batch normalization): True or False
+            where the caller fixed it, None where the plan decides (as in training in training only).
         updates: (variable, output index): what to keep in a Variable once the step has succeeded.
     """
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fastseq._arrays import Array
 from fastseq._symbol import Node, Op, RandomSeed, Symbol, Variable, apply
-from fastseq.ops import arrays, conv, symbolic
+from fastseq.ops import arrays, batch_norm, conv, pool, symbolic
 
 __all__ = ["Head", "Plan", "activation_before", "attached_losses", "pack", "segments"]
 
@@ -237,9 +237,14 @@ class _Program:
             else:
                 options.update(dropout=0.0, recurrent_dropout=0.0)
                 inputs[op.arguments.index("seed")] = None
+        updates = node.updates
+        if op is batch_norm.BATCH_NORM:
+            frozen = options.pop("frozen")()
+            options["measure"] = not frozen and (self.training if node.random is None else node.random)
+            updates = updates if options["measure"] else []
         slots = [self._input(value) for value in inputs]
         instruction = _Instruction(op, slots, options, [self._new(symbol) for symbol in node.outputs])
-        instruction.updates = [(variable, instruction.outputs[index]) for variable, index in node.updates]
+        instruction.updates = [(variable, instruction.outputs[index]) for variable, index in updates]
         self.instructions.append(instruction)
 
     # What follows changes the instructions; ``needed`` are the slots that somebody outside reads.
@@ -277,6 +282,21 @@ class _Program:
             made = next(filter(None, (self.maker(instruction.inputs[0], op) for op in PRODUCTS)), None)
             if made and made.options["activation"] == "linear" and self.users(made.outputs[0], needed) == 1:
                 made.options["activation"] = instruction.options["name"]
+                made.outputs = instruction.outputs
+                self.instructions.remove(instruction)
+
+    def fuse_pooling(self, needed: Sequence[int]) -> None:
+        """Conv2D followed by nothing but the maxima of its blocks makes only those."""
+        for instruction in list(self.instructions):
+            if instruction.op is not pool.MAX_POOL2D:
+                continue
+            made = self.maker(instruction.inputs[0], conv.CONV2D)
+            if (
+                made
+                and self.users(made.outputs[0], needed) == 1
+                and conv.pools(made.options, instruction.options)
+            ):
+                made.options["pool_size"] = instruction.options["pool_size"]
                 made.outputs = instruction.outputs
                 self.instructions.remove(instruction)
 
@@ -356,6 +376,7 @@ class Plan:
                 output_slots = [source if s == slot else s for s in output_slots]
         needed = output_slots + [source for source, _ in sources] + [s for s in mask_slots if s is not None]
         program.fuse_activation(needed)
+        program.fuse_pooling(needed)
         program.drop_unused(needed)
 
         self.training = training

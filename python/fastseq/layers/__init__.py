@@ -45,7 +45,7 @@ from fastseq.layers.merge import (
     multiply,
     subtract,
 )
-from fastseq.layers.normalization import LayerNormalization
+from fastseq.layers.normalization import BatchNormalization, LayerNormalization
 from fastseq.layers.rnn import GRU, LSTM, SimpleRNN
 from fastseq.layers.wrappers import Bidirectional, TimeDistributed
 
@@ -59,6 +59,7 @@ __all__ = [
     "Average",
     "AveragePooling2D",
     "AvgPool2D",
+    "BatchNormalization",
     "Bidirectional",
     "Concatenate",
     "Conv2D",

@@ -14,6 +14,7 @@ Losses give value and gradient in one call: ``loss(prediction, target, weights)`
 
 from fastseq.ops.activation import *  # noqa: F403
 from fastseq.ops.arrays import *  # noqa: F403
+from fastseq.ops.batch_norm import *  # noqa: F403
 from fastseq.ops.conv import *  # noqa: F403
 from fastseq.ops.ctc import *  # noqa: F403
 from fastseq.ops.ctc_align import *  # noqa: F403

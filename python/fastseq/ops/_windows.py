@@ -6,7 +6,7 @@ from typing import Any
 
 from fastseq._arrays import describe, message, number
 
-__all__ = ["Axis", "along", "axes_of", "output_shape", "padding_of", "pair"]
+__all__ = ["Axis", "along", "axes_of", "output_shape", "padding_of", "pair", "pooled"]
 
 # One axis as the kernels take it: output, taps, stride, dilation, zeros before the first input.
 Axis = tuple[int, int, int, int, int]
@@ -77,6 +77,23 @@ def axes_of(
             raise ValueError(message(function, "x", rule, f"shape {tuple(shape)}"))
         axes.append(made)
     return axes[0], axes[1]
+
+
+def pooled(
+    function: str, axes: tuple[Axis | None, Axis | None], pool: tuple[int, int]
+) -> tuple[Axis | None, Axis | None]:
+    """The axes without the outputs that make no whole block of ``pool``.
+
+    Raises:
+        ValueError: There is no whole block.
+    """
+    made: list[Axis | None] = []
+    for axis, size in zip(axes, pool, strict=True):
+        if axis is not None and axis[0] < size:
+            rule = f"be at most the output, {axis[0]} along this axis"
+            raise ValueError(message(function, "pool_size", rule, str(size)))
+        made.append(None if axis is None else (axis[0] - axis[0] % size, *axis[1:]))
+    return made[0], made[1]
 
 
 def output_shape(
