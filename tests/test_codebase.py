@@ -106,6 +106,7 @@ ORDER = [
     "threads",
     "_arrays",
     "_registry",
+    "_floatx",
     "_names",
     "_random",
     "_symbol",
@@ -143,7 +144,7 @@ ORDER = [
 ONLY = {
     "text": {"_arrays"},
     "initializers": {"_arrays", "_names", "_random"},
-    "constraints": {"_arrays", "_names"},
+    "constraints": {"_arrays", "_floatx", "_names"},
 }
 # These are written with the public names, as a user would; all others import what they need from its module.
 USERS = {"recipes", "interop", "backend", "cli"}

@@ -258,6 +258,27 @@ def test_one_value_per_sample_of_a_masked_sequence():
     np.testing.assert_allclose(value, (expected * WEIGHTS).mean(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("reduction", ["sum_over_batch_size", "sum"])
+def test_one_number_for_the_batch_as_in_keras(weights, reduction):
+    """What sums up the whole batch: its weights multiply it by their mean, or their sum."""
+
+    class Largest(losses.Loss):
+        def call(self, y_true, y_pred):
+            return ops.max(ops.square(y_true - y_pred))
+
+    class Theirs(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return keras.ops.max(keras.ops.square(y_true - y_pred))
+
+    ours, theirs = twins(rows_model)
+    made = Largest(reduction=reduction), Theirs(reduction=reduction)
+    options = {} if weights is None else {"sample_weight": weights}
+    check_step(ours, theirs, X, TARGET, made[0], ["mae"], their_loss=made[1], **options)
+    prediction = rng.normal(size=(6, 2)).astype(np.float32)
+    close(made[0](TARGET, prediction, weights), made[1](TARGET, prediction, weights))
+
+
 def test_losses_of_weight_0_may_be_anything():
     values, weights = np.array([1.0, np.inf, np.nan, 4.0]), np.array([1.0, 0.0, 0.0, 0.5])
     loss = losses.FunctionLoss(lambda t, p: p)
@@ -284,16 +305,10 @@ def test_get():
     ("loss", "error", "text"),
     [
         (
-            lambda t, p: ops.mean(t - p),
-            ValueError,
-            "compile: loss must return values of shape (batch, ...) and leave their mean to the model "
-            "(<lambda>), got shape ()",
-        ),
-        (
             lambda t, p: ops.sum(t - p, axis=0),
             ValueError,
-            "compile: loss must return values of shape (batch, ...) and leave their mean to the model "
-            "(<lambda>), got shape (2,)",
+            "compile: loss must return values of shape (batch, ...), or one number (<lambda>), "
+            "got shape (2,)",
         ),
         (
             lambda t, p: 3.0,

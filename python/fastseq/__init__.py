@@ -9,6 +9,7 @@ from fastseq import (
     activations,
     backend,
     callbacks,
+    constraints,
     initializers,
     layers,
     losses,
@@ -17,6 +18,7 @@ from fastseq import (
     ops,
     optimizers,
     recipes,
+    regularizers,
     utils,
 )
 from fastseq._random import set_seed
@@ -35,6 +37,7 @@ __all__ = [
     "activations",
     "backend",
     "callbacks",
+    "constraints",
     "get_num_threads",
     "initializers",
     "layers",
@@ -44,6 +47,7 @@ __all__ = [
     "ops",
     "optimizers",
     "recipes",
+    "regularizers",
     "set_num_threads",
     "set_seed",
     "train_addition",

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastseq import ops
 from fastseq._arrays import describe, message
+from fastseq._names import unknown
 
 __all__ = ["get", "name_of"]
 
@@ -23,7 +24,7 @@ def name_of(identifier: Any, function: str, argument: str, known: Sequence[str] 
     """The name of an activation given by name, as one of this module's functions, or None for "linear".
 
     Raises:
-        ValueError: None of ``known``; the text lists them.
+        ValueError: None of ``known``; the text lists them, and suggests the nearest.
     """
     if identifier is None:
         return "linear"
@@ -32,7 +33,7 @@ def name_of(identifier: Any, function: str, argument: str, known: Sequence[str] 
     if name is None or name not in known:
         rule = f"be one of {', '.join(sorted(known))}"
         got = (
-            describe(identifier)
+            unknown(identifier, [*known, *_ALIASES])
             if isinstance(identifier, str)
             else getattr(identifier, "__name__", describe(identifier))
         )

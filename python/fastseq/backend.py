@@ -8,14 +8,22 @@ from typing import Any
 import numpy as np
 
 from fastseq import ops
+from fastseq._floatx import epsilon, floatx, set_floatx
 from fastseq.layers.calls import flatten
 from fastseq.models import Model
 from fastseq.ops import ctc_batch_cost
 
-__all__ = ["ctc_batch_cost", "ctc_decode", "function", "image_data_format"]
+__all__ = [
+    "ctc_batch_cost",
+    "ctc_decode",
+    "epsilon",
+    "floatx",
+    "function",
+    "image_data_format",
+    "set_floatx",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
-EPSILON = 1e-7  # keras.config.epsilon()
 
 
 def ctc_decode(
@@ -44,7 +52,7 @@ def ctc_decode(
     if p.dtype.kind in "iub":
         p = p.astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(p + p.dtype.type(EPSILON)) if p.dtype.kind == "f" else y_pred
+        logs = np.log(p + p.dtype.type(epsilon())) if p.dtype.kind == "f" else y_pred
     if greedy:
         best = ops.ctc_greedy_decode(logs, input_length, blank=-1, input="log_probs")
         return [_padded(best.labels, p.shape[1])], -best.scores[:, None].astype(p.dtype)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastseq._arrays import Array, describe, message, number
+from fastseq._floatx import EPSILON
 from fastseq._names import made_from, snake
 
 __all__ = [
@@ -23,8 +24,6 @@ __all__ = [
     "non_neg",
     "unit_norm",
 ]
-
-EPSILON = 1e-7  # keras.config.epsilon()
 
 
 class Constraint:

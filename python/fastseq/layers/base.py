@@ -19,6 +19,8 @@ import numpy as np
 
 from fastseq import _registry, constraints, initializers, ops, regularizers
 from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
+from fastseq._floatx import floatx
+from fastseq._names import unknown
 from fastseq._random import draw_seed
 from fastseq._symbol import RandomSeed, Shape, Symbol, Variable, tracing
 from fastseq.graph import Plan
@@ -101,7 +103,7 @@ class Layer:
     Args:
         name: A name, unique in a model; made from the class's name by default.
         trainable: Whether optimizers may change its weights.
-        dtype: "float32" or "float64".
+        dtype: "float32" or "float64"; ``backend.floatx()`` by default.
         activity_regularizer: Of its output, divided by the size of the batch: a name, a Regularizer or a
             function.
         options: Where it is the first layer of a Sequential, one of ``input_shape`` (without the
@@ -125,8 +127,9 @@ class Layer:
         kind = type(self).__name__
         for option in options:
             if option not in _SHAPE_OPTIONS:
-                rule = f"be among {', '.join(_options_of(type(self)))}"
-                raise TypeError(message(kind, "options", rule, describe(option)))
+                known = _options_of(type(self))
+                rule = f"be among {', '.join(known)}"
+                raise TypeError(message(kind, "options", rule, unknown(option, known)))
         if name is not None and not isinstance(name, str):
             raise TypeError(message(kind, "name", "be a str", describe(name)))
         self.activity_regularizer = regularizers.get(activity_regularizer, kind, "activity_regularizer")
@@ -337,9 +340,10 @@ class Layer:
         """
         names = list(inspect.signature(self.call).parameters)[1:]
         options.update(zip(names, arguments, strict=False))
-        if unknown := [name for name in options if name not in names and name not in ("mask", "training")]:
-            rule = f"be among {', '.join(sorted({*names, 'mask', 'training'} - {'options'}))}"
-            raise TypeError(message(self.name, "options", rule, describe(unknown[0])))
+        if others := [name for name in options if name not in names and name not in ("mask", "training")]:
+            known = sorted({*names, "mask", "training"} - {"options"})
+            rule = f"be among {', '.join(known)}"
+            raise TypeError(message(self.name, "options", rule, unknown(others[0], known)))
         leaves = flatten([inputs, options])
         if not any(isinstance(leaf, Symbol) for leaf in leaves):
             return self._run(inputs, options)
@@ -590,10 +594,11 @@ def from_config(description: dict[str, Any]) -> Any:
     name = description["class_name"]
     cls = _class_of(name)
     if cls is None:
-        rule = f"be one of {', '.join(sorted(n for n in _classes() if not n.startswith('_')))}"
+        known = sorted(n for n in _classes() if not n.startswith("_"))
+        rule = f"be one of {', '.join(known)}"
         if _registry.is_reading():
             rule += ", or of custom_objects"
-        raise ValueError(message("from_config", "class_name", rule, describe(name)))
+        raise ValueError(message("from_config", "class_name", rule, unknown(name, known)))
     return cls.from_config(description["config"])
 
 
@@ -630,7 +635,7 @@ def _options_of(cls: type) -> list[str]:
 
 def _dtype(dtype: Any, kind: str) -> np.dtype[Any]:
     if dtype is None:
-        return np.dtype(np.float32)
+        return np.dtype(floatx())
     try:
         made = np.dtype(dtype)
     except TypeError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastseq._symbol import Symbol, apply
@@ -100,8 +100,24 @@ def _above(symbol: Symbol) -> list[LayerCall]:
     return list(dict.fromkeys(found))
 
 
-def replay(output: Symbol, made: dict[Symbol, Symbol], training: bool | None) -> None:
-    """Computes ``made[output]`` from the Symbols already in ``made``, by calling the same layers."""
+def _joined(layer: Layer, inputs: Any, options: dict[str, Any]) -> Any:
+    return layer._trace(inputs, options)
+
+
+def replay(
+    output: Symbol,
+    made: dict[Symbol, Symbol],
+    training: bool | None,
+    use: Callable[[Layer, Any, dict[str, Any]], Any] = _joined,
+) -> None:
+    """Computes ``made[output]`` from the Symbols already in ``made``, by calling the same layers.
+
+    Args:
+        output: What to compute again.
+        made: For each Symbol that exists its counterpart; grows.
+        training: As of ``Layer.call``.
+        use: ``use(layer, inputs, options)``: what stands for a call of a layer.
+    """
     stack = [output]
     while stack:
         symbol = stack[-1]
@@ -117,7 +133,7 @@ def replay(output: Symbol, made: dict[Symbol, Symbol], training: bool | None) ->
             options = {name: _swap(value, made) for name, value in call.options.items()}
             if training is not None and options.get("training") is None:
                 options["training"] = training
-            fresh = flatten(call.layer._trace(_swap(call.arguments, made), options))
+            fresh = flatten(use(call.layer, _swap(call.arguments, made), options))
             made.update(zip(call.outputs, fresh, strict=True))
         else:
             node = symbol.node

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastseq._arrays import message
+from fastseq._floatx import floatx
 from fastseq._symbol import Symbol
 from fastseq.layers.base import Layer, shape_of
 from fastseq.layers.calls import LayerCall
@@ -46,7 +47,7 @@ class InputLayer(Layer):
             batch_shape = (batch_size, *shape_of(shape, "Input", "shape"))
         self.batch_shape = shape_of(batch_shape, "Input", "batch_shape")
         self.built = True
-        self._value_dtype = np.dtype(np.float32 if dtype is None else dtype)
+        self._value_dtype = np.dtype(floatx() if dtype is None else dtype)
         symbol = Symbol(self.batch_shape, self._value_dtype, name=self.name)
         symbol.call = LayerCall(self, [], {}, symbol)
         self._calls.append(symbol.call)
@@ -70,7 +71,7 @@ def Input(
     Args:
         shape: Its shape without the batch: ``(steps, features)``, ``(None, features)``, ``(steps,)``.
         batch_size: The size of every batch, or None for any.
-        dtype: "float32" by default.
+        dtype: ``backend.floatx()``, "float32", by default.
         batch_shape: ``shape`` with the batch, instead of the two.
         name: A name, by which data may be given in a dict.
     Raises:

@@ -166,6 +166,8 @@ class Loss:
     ) -> tuple[float, Array | None]:
         """``measure`` of losses that the graph has computed: ``values`` (batch, ...) in place of predictions.
 
+        One number for the batch, (), is multiplied with the mean of the weights (of "sum", their sum).
+
         A mask of more axes than they have says nothing of them.
 
         Raises:
@@ -177,9 +179,11 @@ class Loss:
         return total(losses), np.full(values.shape, each, values.dtype) if gradient else None
 
     def _weights_of(self, values: Array, weights: Array | None, mask: Array | None) -> float | Array:
-        if weights is not None and weights.ndim > values.ndim and weights.shape[values.ndim :] != (1,):
+        if weights is not None and weights.ndim > values.ndim > 0 and weights.shape[values.ndim :] != (1,):
             rule = f"have the shape {values.shape} of the losses"
             raise ValueError(message(self.name, "sample_weight", rule, str(weights.shape)))
+        if values.ndim == 0 and weights is not None:  # one number for the batch: all its weights are of it
+            return float(weights.sum() if self.reduction == "sum" else weights.mean())
         if mask is not None and mask.ndim > values.ndim:
             mask = None
         return row_weights(values.shape, weights, mask, self.reduction, values.dtype)

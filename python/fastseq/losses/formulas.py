@@ -7,6 +7,7 @@ from typing import Any
 
 from fastseq import ops
 from fastseq._arrays import Array, message, number
+from fastseq._floatx import EPSILON
 from fastseq.losses.base import Loss
 
 __all__ = [
@@ -35,8 +36,6 @@ __all__ = [
     "poisson",
     "squared_hinge",
 ]
-
-EPSILON = 1e-7  # keras.config.epsilon(): how far from 0 (and 1) logarithms and quotients are kept
 
 
 class Formula(Loss):

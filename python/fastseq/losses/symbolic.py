@@ -33,11 +33,13 @@ def same_rank(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
 
 
 def trace(loss: Loss, y_true: Symbol, y_pred: Symbol) -> Symbol:
-    """The losses (batch, ...) that ``loss.call`` makes of Symbols, with the mask of the predictions.
+    """The losses (batch, ...), or the one number, that ``loss.call`` makes of Symbols.
+
+    They have the mask of the predictions.
 
     Raises:
         TypeError: It returns something else, or needs values.
-        ValueError: What it returns has no axis for the batch.
+        ValueError: What it returns begins with another axis than the batch.
     """
     with tracing():
         values = loss.call(*same_rank(y_true, y_pred))
@@ -45,8 +47,8 @@ def trace(loss: Loss, y_true: Symbol, y_pred: Symbol) -> Symbol:
         rule = f"return a Symbol computed from its arguments ({loss.name})"
         raise TypeError(message("compile", "loss", rule, describe(values)))
     batch = y_pred.shape[0]
-    if not values.shape or (values.shape[0] != batch and values.shape[0] is not None):
-        rule = f"return values of shape (batch, ...) and leave their mean to the model ({loss.name})"
+    if values.shape and values.shape[0] != batch and values.shape[0] is not None:
+        rule = f"return values of shape (batch, ...), or one number ({loss.name})"
         raise ValueError(message("compile", "loss", rule, f"shape {values.shape}"))
     is_float = values.dtype.kind == "f"
     losses: Symbol = ops.identity(values) if is_float else ops.cast(values, y_pred.dtype)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastseq._arrays import Array, describe, floating, message, number
+from fastseq._floatx import EPSILON
 from fastseq.losses.base import widened
 from fastseq.losses.symbolic import same_rank
 from fastseq.metrics.base import Metric
@@ -24,7 +25,6 @@ __all__ = [
     "TruePositives",
 ]
 
-EPSILON = 1e-7  # keras.config.epsilon()
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 
 

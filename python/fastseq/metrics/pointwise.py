@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fastseq import losses, ops
-from fastseq._arrays import Array, describe, floating, integer, message, number
-from fastseq._names import snake
+from fastseq._arrays import Array, floating, integer, message, number
+from fastseq._names import snake, unknown
 from fastseq.losses.symbolic import same_rank
 from fastseq.metrics.base import Mean
 
@@ -86,7 +86,7 @@ class _Named(MeanMetricWrapper):
         for option in options:
             if option not in known:
                 rule = f"be among {', '.join(['name', 'dtype', *known])}"
-                raise TypeError(message(type(self).__name__, "options", rule, describe(option)))
+                raise TypeError(message(type(self).__name__, "options", rule, unknown(option, known)))
         super().__init__(type(self).FUNCTION, name or snake(type(self).__name__), dtype, **options)
 
 

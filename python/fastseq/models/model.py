@@ -9,6 +9,7 @@ import numpy as np
 
 from fastseq import _registry, optimizers, training
 from fastseq._arrays import Array, describe, message
+from fastseq._names import unknown
 from fastseq._symbol import Symbol
 from fastseq.callbacks import History
 from fastseq.graph import Plan
@@ -147,8 +148,9 @@ class Model(Kept):
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        known = ", ".join(layer.name for layer in self.layers)
-        raise ValueError(message("get_layer", "name", f"be one of {known}", describe(name)))
+        known = [layer.name for layer in self.layers]
+        rule = f"be one of {', '.join(known)}"
+        raise ValueError(message("get_layer", "name", rule, unknown(str(name), known)))
 
     def call(self, inputs: Any, mask: Any = None, training: bool | None = None) -> Any:
         """The graph once more, on other Symbols, with the same weights."""

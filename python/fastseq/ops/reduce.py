@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastseq._arrays import INT64, Array, message, number
+from fastseq._floatx import EPSILON
 from fastseq._symbol import Op, Shape, apply
 from fastseq.ops.elementwise import divide, float_type, maximum, operands, sqrt, square
 
@@ -158,4 +159,4 @@ def normalize(x: Any, axis: Any = -1) -> Any:
         ValueError: There is no such axis.
     """
     squares = sum(square(x), axis=axis, keepdims=True)
-    return divide(x, sqrt(maximum(squares, 1e-14)))
+    return divide(x, sqrt(maximum(squares, EPSILON**2)))

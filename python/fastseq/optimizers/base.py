@@ -11,6 +11,7 @@ import numpy as np
 
 from fastseq import ops
 from fastseq._arrays import Array, describe, message, number
+from fastseq._names import unknown
 from fastseq._symbol import Variable
 from fastseq.optimizers import schedules
 
@@ -65,7 +66,7 @@ class Optimizer:
         kind = type(self).__name__
         for option in others:
             rule = f"be among {', '.join(self._options())}"
-            raise TypeError(message(kind, "options", rule, describe(option)))
+            raise TypeError(message(kind, "options", rule, unknown(option, self._options())))
         if loss_scale_factor is not None:
             raise ValueError(message(kind, "loss_scale_factor", "be None", describe(loss_scale_factor)))
         self.name = name or kind.lower()
