@@ -84,6 +84,25 @@ def test_own_schedule():
     assert made.learning_rate == 0.2
 
 
+def test_own_schedule_in_a_file(tmp_path):
+    """As any object of one's own, by its registered name."""
+
+    @fastseq.utils.register_keras_serializable("tests")
+    class Third(schedules.LearningRateSchedule):
+        def __init__(self, start):
+            self.start = start
+
+        def __call__(self, step):
+            return self.start / 3**step
+
+    made = model()
+    made.compile(SGD(Third(0.4)), "mse")
+    made.train_on_batch(np.ones((3, 4)), np.ones((3, 2)))
+    made.save(tmp_path / "m.fastseq")
+    again = fastseq.models.load_model(tmp_path / "m.fastseq")
+    assert again.optimizer.learning_rate == made.optimizer.learning_rate == pytest.approx(0.4 / 3)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [

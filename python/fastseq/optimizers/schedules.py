@@ -7,8 +7,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from fastseq import _registry
 from fastseq._arrays import describe, message, number
-from fastseq._names import known_as, snake
+from fastseq._names import made_from, snake
 
 __all__ = [
     "CosineDecay",
@@ -253,7 +254,7 @@ KNOWN: dict[str, type[LearningRateSchedule]] = {
 
 def serialize(schedule: LearningRateSchedule) -> dict[str, Any]:
     """``{"class_name": ..., "config": {...}}`` of a schedule."""
-    return {"class_name": type(schedule).__name__, "config": schedule.get_config()}
+    return {"class_name": _registry.get_registered_name(type(schedule)), "config": schedule.get_config()}
 
 
 def deserialize(description: dict[str, Any]) -> LearningRateSchedule:
@@ -263,8 +264,9 @@ def deserialize(description: dict[str, Any]) -> LearningRateSchedule:
         ValueError: There is no schedule of that name; the text lists the known ones.
         TypeError: Not such a description.
     """
-    if "class_name" not in description:
+    function = "schedules.deserialize"
+    if not isinstance(description, dict) or "class_name" not in description:
         rule = 'hold "class_name" and "config"'
-        raise TypeError(message("schedules.deserialize", "description", rule, describe(description)))
-    cls = known_as(description["class_name"], KNOWN, "schedules.deserialize", "class_name")
-    return cls.from_config(description.get("config", {}))
+        raise TypeError(message(function, "description", rule, describe(description)))
+    made: LearningRateSchedule = made_from(description, LearningRateSchedule, KNOWN, function, "class_name")
+    return made
