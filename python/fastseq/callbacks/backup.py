@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from typing import Any
 
@@ -59,6 +60,7 @@ class BackupAndRestore(Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._batches = 0
+        self._clear()
         if not os.path.exists(self.path):
             return
         arrays, config = read_weights(self.path)
@@ -68,6 +70,12 @@ class BackupAndRestore(Callback):
             rule = "hold a training of this model"
             got = f"{self.path!r} ({type(error).__name__}: {error})"
             raise ValueError(message("BackupAndRestore", "backup_dir", rule, got)) from error
+
+    def _clear(self) -> None:
+        """Removes what processes that were killed while they wrote have left."""
+        for path in glob.glob(os.path.join(glob.escape(self.backup_dir), f".{FILE}.*.tmp")):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(path)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.save_freq != "epoch":

@@ -236,6 +236,7 @@ class ModelCheckpoint(Monitor):
             self.model.save_weights(path)
         else:
             self.model.save(path)
+        self._say(f"\nEpoch {epoch + 1}: finished saving model to {path}")
 
     def _wanted(self, epoch: int, logs: dict[str, Any], path: str) -> bool:
         if not self.save_best_only:

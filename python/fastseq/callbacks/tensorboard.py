@@ -87,7 +87,7 @@ class TensorBoard(Callback):
         self._step += 1
         if self.update_freq != "epoch" and self._step % self.update_freq == 0:
             values = {f"batch_{name}": value for name, value in (logs or {}).items()}
-            self._scalars("train", values, self._step - 1)
+            self._scalars("train", values, self._step)
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
         values = {f"evaluation_{name}_vs_iterations": value for name, value in (logs or {}).items()}
