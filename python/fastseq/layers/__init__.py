@@ -2,6 +2,7 @@
 
 from fastseq.layers.attention import AdditiveAttention, Attention
 from fastseq.layers.base import Layer
+from fastseq.layers.cells import RNN, GRUCell, LSTMCell, SimpleRNNCell, StackedRNNCells
 from fastseq.layers.conv import (
     AveragePooling2D,
     AvgPool2D,
@@ -52,6 +53,7 @@ from fastseq.layers.wrappers import Bidirectional, TimeDistributed
 __all__ = [
     "GRU",
     "LSTM",
+    "RNN",
     "Activation",
     "Add",
     "AdditiveAttention",
@@ -69,12 +71,14 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GlobalAveragePooling2D",
     "GlobalAvgPool2D",
     "GlobalMaxPool2D",
     "GlobalMaxPooling2D",
     "Input",
     "InputLayer",
+    "LSTMCell",
     "Lambda",
     "Layer",
     "LayerNormalization",
@@ -88,6 +92,8 @@ __all__ = [
     "RepeatVector",
     "Reshape",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "StackedRNNCells",
     "Subtract",
     "TimeDistributed",
     "add",

@@ -29,7 +29,10 @@ from fastseq.ops.gather import (
     embedding_forward,
 )
 
-__all__ = ["activation", "dense", "dropout", "embedding", "gru", "lstm", "simple_rnn", "softmax"]
+__all__ = [
+    "activation", "dense", "dropout", "embedding", "gru", "lstm", "relu", "sigmoid", "simple_rnn",
+    "softmax", "tanh",
+]  # fmt: skip
 
 _Infer = tuple[tuple[Shape, Any], ...]
 
@@ -245,6 +248,21 @@ def activation(x: Any, name: str) -> Any:
     if name == "softmax":
         return softmax(x)
     return apply(ACTIVATION, (x,), {"name": name})
+
+
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent, element by element."""
+    return activation(x, "tanh")
+
+
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + exp(-x)), element by element."""
+    return activation(x, "sigmoid")
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0), element by element."""
+    return activation(x, "relu")
 
 
 def softmax(x: Any) -> Any:
