@@ -99,11 +99,19 @@ void convolve_pooled(const ConvForward<T>& call, const Windows& of, const T* bia
       const Cells cells = {0, of.rows, s.pool_w, strip.count * padded, padded, 0, 0};
       T* const y = call.y + to + first;
       std::uint16_t* const place = call.place != nullptr ? call.place + to + first : nullptr;
-      for (std::ptrdiff_t m = 0; m < maxima; ++m)
-        for_columns<T>(panels.columns_of(p), [&](auto c, auto part) FASTSEQ_INLINED {
-          pool_maximum(cells, sums + m * s.pool_w * padded + c, y + m * s.U + c,
-                       place != nullptr ? place + m * s.U + c : nullptr, part);
-        });
+      const auto pool = [&](auto maximum) FASTSEQ_INLINED {
+        for (std::ptrdiff_t m = 0; m < maxima; ++m)
+          for_columns<T>(panels.columns_of(p), [&](auto c, auto part) FASTSEQ_INLINED {
+            maximum(sums + m * s.pool_w * padded + c, y + m * s.U + c,
+                    place != nullptr ? place + m * s.U + c : nullptr, part);
+          });
+      };
+      if (s.pool_h == 2 && s.pool_w == 2)
+        pool([&](const T* from, T* to_y, std::uint16_t* to_place, auto part)
+                 FASTSEQ_INLINED { pool_maximum<T, 2, 2>(cells, from, to_y, to_place, part); });
+      else
+        pool([&](const T* from, T* to_y, std::uint16_t* to_place, auto part)
+                 FASTSEQ_INLINED { pool_maximum(cells, from, to_y, to_place, part); });
       if (later) activate_block(call.activation, y, s.U, y, s.U, maxima, panels.columns_of(p));
     }
   }
@@ -155,20 +163,21 @@ void gradient_of_strip(const ConvBackward<T>& call, const Strip& strip, std::ptr
   const std::ptrdiff_t from =
       ((strip.n * high + strip.row / s.pool_h) * wide + strip.column / s.pool_w) * s.U + first;
   const std::ptrdiff_t number = strip.row % s.pool_h * s.pool_w;
-  with_activation(call.activation, [&](auto name) {
-    for (std::ptrdiff_t m = 0; m < strip.count / s.pool_w; ++m) {
-      for (std::ptrdiff_t c = 0; c < padded; c += V::lanes) {
-        const std::ptrdiff_t at = from + m * s.U + c;
-        V d = V::load_part(call.dy + at, columns - c);
-        if constexpr (name.value != Activation::linear)
-          d = d * activation_slope(name.value, V::load_part(call.y + at, columns - c));
-        const auto places = load_places<T>(call.place + at, columns - c);
-        for (std::ptrdiff_t j = 0; j < s.pool_w; ++j)
-          select<T>(places == static_cast<Lane>(number + j), d, V(T(0)))
-              .store_part(to + (m * s.pool_w + j) * to_row + c, padded - c);
+  for (std::ptrdiff_t m = 0; m < strip.count / s.pool_w; ++m) {
+    for (std::ptrdiff_t c = 0; c < padded; c += V::lanes) {
+      const std::ptrdiff_t at = from + m * s.U + c;
+      V d = V::load_part(call.dy + at, columns - c);
+      if (call.activation != Activation::linear) {
+        const V y = V::load_part(call.y + at, columns - c);
+        d = d * (call.activation == Activation::relu ? activation_slope(Activation::relu, y)
+                                                     : slope_named(call.activation, y));
       }
+      const auto places = load_places<T>(call.place + at, columns - c);
+      for (std::ptrdiff_t j = 0; j < s.pool_w; ++j)
+        select<T>(places == static_cast<Lane>(number + j), d, V(T(0)))
+            .store_part(to + (m * s.pool_w + j) * to_row + c, padded - c);
     }
-  });
+  }
 }
 
 // --- the gradient of the kernel -------------------------------------------------------------------------

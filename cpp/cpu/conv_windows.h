@@ -157,6 +157,17 @@ FASTSEQ_INLINE void copy_row(const T* row, std::ptrdiff_t columns, std::ptrdiff_
   if (count > end) copy_pixels(none, 0, to + end * to_step, to_step, count - end, channels);
 }
 
+// A line of three taps along h and one channel, all rows in the image: three at once become whole registers.
+template <class T>
+void interleave_rows(const T* first, const T* second, const T* third, T* __restrict to,
+                     std::ptrdiff_t count) {
+  for (std::ptrdiff_t i = 0; i < count; ++i) {
+    to[3 * i] = first[i];
+    to[3 * i + 1] = second[i];
+    to[3 * i + 2] = third[i];
+  }
+}
+
 // Where A of a strip lies: in the source, or in `buffer`, which is filled.
 template <class T>
 const T* windows_at(const Windows& of, const T* source, const Strip& strip, T* buffer) {
@@ -170,6 +181,20 @@ const T* windows_at(const Windows& of, const T* source, const Strip& strip, T* b
       return row_of(strip.n, strip.row, 0) + (strip.column * of.w.stride + of.w.first) * C;
     case Windows::Way::line: {
       const std::ptrdiff_t columns = (strip.count - 1) * of.w.stride + of.w.count;
+      if (C == 1 && of.h.count == 3) {
+        const T* rows[3];
+        for (int k = 0; k < 3; ++k) rows[k] = row_of(strip.n, strip.row, k);
+        if (rows[0] != nullptr && rows[1] != nullptr && rows[2] != nullptr) {
+          const std::ptrdiff_t first = strip.column * of.w.stride + of.w.first;
+          const std::ptrdiff_t begin = within(0, -first, columns);
+          const std::ptrdiff_t end = within(begin, of.w.source - first, columns);
+          for (std::ptrdiff_t i = 0; i < 3 * begin; ++i) buffer[i] = T(0);
+          interleave_rows(rows[0] + first + begin, rows[1] + first + begin, rows[2] + first + begin,
+                          buffer + 3 * begin, end - begin);
+          for (std::ptrdiff_t i = 3 * end; i < 3 * columns; ++i) buffer[i] = T(0);
+          return buffer;
+        }
+      }
       for (std::ptrdiff_t k = 0; k < of.h.count; ++k)
         copy_row(row_of(strip.n, strip.row, k), of.w.source, strip.column * of.w.stride + of.w.first,
                  buffer + k * C, of.h.count * C, columns, C);

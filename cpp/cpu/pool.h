@@ -97,24 +97,26 @@ FASTSEQ_INLINE Cells cells_of(const ConvShape& s, std::ptrdiff_t oh, std::ptrdif
           static_cast<int>(s.w.taps - w.count())};
 }
 
-// The first of the largest, and its place; NaN is larger than everything.
-template <class T>
+// The first of the largest, and its place; NaN is larger than everything. Rows and Columns: those of the
+// cells where they are known, else 0.
+template <class T, int Rows = 0, int Columns = 0>
 FASTSEQ_INLINE void pool_maximum(const Cells& cells, const T* from, T* y, std::uint16_t* place,
                                  std::ptrdiff_t part) {
   using V = Vec<T>;
   using Int = typename V::Int;
+  const std::ptrdiff_t rows = Rows > 0 ? Rows : cells.rows, columns = Columns > 0 ? Columns : cells.columns;
   const Int one = Int{} + 1;
-  V most(T(-__builtin_inf()));
   Int number = Int{} + cells.place, at = number;
-  for (std::ptrdiff_t i = 0; i < cells.rows; ++i) {
-    const T* cell = from + i * cells.row;
-    for (std::ptrdiff_t j = 0; j < cells.columns; ++j) {
-      const V x = V::load_part(cell, part);
+  V most = V::load_part(from, part);
+  std::ptrdiff_t j = 1;  // the first is what the others are held against
+  for (std::ptrdiff_t i = 0; i < rows; ++i, j = 0) {
+    if (j > 0) number += one;
+    for (; j < columns; ++j) {
+      const V x = V::load_part(from + i * cells.row + j * cells.step, part);
       const Int more = (x.v > most.v) | (x.v != x.v);
       most = select<T>(more, x, most);
       at = more ? number : at;
       number += one;
-      cell += cells.step;
     }
     number += Int{} + cells.skipped;
   }
