@@ -60,8 +60,9 @@ def test_gradients(isa, kind, options):
     forward, backward, _ = POOLS[kind]
     rng = np.random.default_rng(1)
     for channels in edges(np.float64):
-        x = rng.permutation(140 * channels).reshape(2, 7, 10, channels) / 7.0  # no two are equal
-        check_gradients(forward, backward, {"x": x}, **options)
+        # No two are nearly equal, so that all is linear and steps may be large.
+        x = rng.permutation(140 * channels).reshape(2, 7, 10, channels) / 7.0
+        check_gradients(forward, backward, {"x": x}, step=1e-3, **options)
 
 
 @pytest.mark.parametrize("kind", POOLS)
