@@ -16,8 +16,9 @@ SKIPPED_STEPS = 2  # at the beginning, "since the first couple outputs of the RN
 
 
 def ocr_model(
-    width: int = 128, height: int = 64, classes: int = 28, units: int = 512, variant: str = "original"
-) -> Model:
+    width: int = 128, height: int = 64, classes: int = 28, units: int = 512, variant: str = "original",
+    reset_after: bool = False,
+) -> Model:  # fmt: skip
     """From images to what each step of 4 pixels across shows.
 
     Args:
@@ -28,9 +29,17 @@ def ocr_model(
         variant: "original": what runs from right to left is joined as it comes out, its first step beside
             the first from the left, as in the example. "bidirectional": both directions meet at the same
             place of the image, as they should.
+        reset_after: Of the GRUs: False is the only form that the Keras of the example knew.
     Returns:
         A model of (batch, width, height, 1), white being 1, to probabilities (batch, width / 4, classes).
     """
+
+    def gru(name: str, **options: Any) -> Any:
+        return layers.GRU(
+            units, return_sequences=True, kernel_initializer="he_normal", reset_after=reset_after, name=name,
+            **options,
+        )  # fmt: skip
+
     inputs = layers.Input(name="the_input", shape=(width, height, 1), dtype="float32")
     inner = inputs
     for k in (1, 2):
@@ -47,18 +56,11 @@ def ocr_model(
     inner = layers.Reshape(target_shape=shape, name="reshape")(inner)
     inner = layers.Dense(FEATURES, activation="relu", name="dense1")(inner)
     if variant == "original":
-        inner = layers.add([_gru("gru1", units)(inner), _gru("gru1_b", units, go_backwards=True)(inner)])
-        both = [_gru("gru2", units)(inner), _gru("gru2_b", units, go_backwards=True)(inner)]
+        inner = layers.add([gru("gru1")(inner), gru("gru1_b", go_backwards=True)(inner)])
+        both = [gru("gru2")(inner), gru("gru2_b", go_backwards=True)(inner)]
         inner = layers.concatenate(both)
     else:
-        inner = layers.Bidirectional(_gru("gru1", units), merge_mode="sum", name="bidirectional1")(inner)
-        inner = layers.Bidirectional(_gru("gru2", units), merge_mode="concat", name="bidirectional2")(inner)
+        inner = layers.Bidirectional(gru("gru1"), merge_mode="sum", name="bidirectional1")(inner)
+        inner = layers.Bidirectional(gru("gru2"), merge_mode="concat", name="bidirectional2")(inner)
     inner = layers.Dense(classes, kernel_initializer="he_normal", name="dense2")(inner)
     return Model(inputs=inputs, outputs=layers.Activation("softmax", name="softmax")(inner))
-
-
-def _gru(name: str, units: int, **options: Any) -> Any:
-    # reset_after=False: the only form that the Keras of the example knew
-    return layers.GRU(
-        units, return_sequences=True, kernel_initializer="he_normal", reset_after=False, name=name, **options
-    )
