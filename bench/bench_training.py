@@ -1,7 +1,8 @@
-"""One training step, one epoch and one predict of the addition model, beside its peers.
+"""A step, an epoch and a predict of the addition model, and a step of the OCR model, beside their peers.
 
     python bench/bench_training.py                      # everything: LSTM, GRU, SimpleRNN; 2 threads and 1
-    python bench/bench_training.py --cells lstm --threads 2 --peers fastseq,torch --json out.json
+    python bench/bench_training.py --models addition --cells lstm --threads 2 --peers fastseq,torch
+    python bench/bench_training.py --models ocr         # the step of the OCR model alone
 
 Every library runs in a process of its own, on the same weights and questions. First all must agree on
 the loss, the prediction, the gradient of one step and the losses of five Adam steps; then they take
@@ -14,6 +15,7 @@ import argparse
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from jobs import CHARS, GATES, LABELS, questions, write_job
+import ocr_peers
+from jobs import CHARS, GATES, LABELS, OCR_CLASSES, ocr_batch, ocr_weights, questions, write_job
 from peers import NAMES
 from timing import (
     available_cpus,
@@ -35,6 +38,8 @@ from timing import (
 )
 
 PEERS = Path(__file__).with_name("peers.py")
+OCR_PEERS = Path(__file__).with_name("ocr_peers.py")
+MODELS = ("addition", "ocr")
 
 
 def flops(cell: str, digits: int, units: int, batch: int) -> float:
@@ -114,6 +119,48 @@ def show(result: dict[str, Any]) -> None:
         print(f"  the fastest peer's step, {fastest}, takes {others[fastest] / mine:.2f}x as long")
 
 
+def ocr_flops(width: int, height: int, units: int, batch: int) -> float:
+    """Multiplications and additions of the matrix products of one training step of the OCR model."""
+    steps, features = width // 4, height // 4 * 16
+    first = 2 * width * height * 9 * 16  # its images need no gradient
+    second = 2 * (width // 2) * (height // 2) * 144 * 16
+    gates = sum(2 * (inputs + units) * 3 * units for inputs in (32, 32, units, units))
+    dense = 2 * features * 32 + 2 * 2 * units * OCR_CLASSES
+    return batch * (2 * first + 3 * (second + steps * (gates + dense)))
+
+
+def measure_ocr(options: argparse.Namespace, threads: int) -> dict[str, Any]:
+    cpus, (width, height), batch = available_cpus()[:threads], options.images, options.ocr_batch_size
+    count = f"{len(cpus)} thread{'s' * (len(cpus) > 1)}"
+    print(f"\nOCR, images {width}x{height}, {ocr_peers.UNITS} units, batch {batch}, {count}")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder, rng = Path(temporary), np.random.default_rng(0)
+        weights = ocr_weights(width, height, ocr_peers.UNITS, rng)
+        arrays = ocr_batch(batch, width, height, rng)
+        np.savez(folder / "job.npz", **{f"weight{i}": w for i, w in enumerate(weights)}, **arrays)
+        with opened(OCR_PEERS, options.ocr_peers, cpus, job=str(folder / "job.npz")) as (workers, versions):
+            for worker in workers:
+                worker.ask("agree", path=str(folder / f"{worker.name}.npz"))
+            compared = [w.name for w in workers if (folder / f"{w.name}.npz").exists()]
+            check_agreement(compared, folder, 1e-3)
+            print(f"  {len(compared)} agree on the gradient and on the losses of three steps")
+            for worker in workers:
+                worker.ask("warm")
+            seconds = interleave(workers, options.rounds, "steps", count=options.ocr_steps)
+    step_flops = ocr_flops(width, height, ocr_peers.UNITS, batch)
+    times = {name: summary(s) for name, s in seconds.items()}
+    base = times.get("fastseq", {}).get("median")
+    for name, t in times.items():
+        ratio = f"{t['median'] / base:.2f}x" if base else ""
+        rate = step_flops / t["median"] / 1e9
+        print(
+            f"  {ocr_peers.NAMES[name]:44}{1e3 * t['median']:9.1f} ms ({1e3 * t['least']:.1f}){ratio:>8}"
+            f"{rate:9.1f} GFLOP/s   {versions[name]}"
+        )
+    result = {"model": "ocr", "threads": len(cpus), "versions": versions}
+    return {**result, "seconds": times, "step_flops": step_flops}
+
+
 def table(results: list[dict[str, Any]]) -> str:
     """For the README: median times, and how many times as long as fastseq each takes."""
     threads = max(r["threads"] for r in results)
@@ -146,9 +193,15 @@ def table(results: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     listed = lambda text: text.split(",")  # noqa: E731
+    parser.add_argument("--models", type=listed, default=list(MODELS), help=", ".join(MODELS))
     parser.add_argument("--cells", type=listed, default=list(GATES), help="of lstm, gru, simple_rnn")
     parser.add_argument("--threads", type=lambda t: [int(n) for n in t.split(",")], default=[2, 1])
     parser.add_argument("--peers", type=listed, default=list(NAMES), help=", ".join(NAMES))
+    peers = list(ocr_peers.NAMES)
+    parser.add_argument("--ocr-peers", type=listed, default=peers, help=", ".join(peers))
+    parser.add_argument("--images", type=lambda t: [int(n) for n in t.split("x")], default=[128, 64])
+    parser.add_argument("--ocr-batch-size", type=int, default=32)
+    parser.add_argument("--ocr-steps", type=int, default=3, help="steps of the OCR model in a turn")
     parser.add_argument("--digits", type=int, default=3)
     parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=128)
@@ -159,20 +212,26 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="write everything measured there")
     parser.add_argument("--readme", metavar="FILE", help="put a table between its marks in this file")
     options = parser.parse_args()
-    for names, known in ((options.cells, GATES), (options.peers, NAMES)):
+    for names, known in (
+        (options.models, MODELS), (options.cells, GATES), (options.peers, NAMES),
+        (options.ocr_peers, ocr_peers.NAMES),
+    ):  # fmt: skip
         if unknown := [name for name in names if name not in known]:
             parser.error(f"unknown {', '.join(unknown)}: known are {', '.join(known)}")
 
     facts = machine()
     print(f"{facts['cpu']}, {facts['cpus']} CPUs, {' '.join(facts['simd'])}, load {facts['load']:.1f}")
-    results = []
+    work = [partial(measure, options, cell) for cell in options.cells] if "addition" in options.models else []
+    work += [partial(measure_ocr, options)] if "ocr" in options.models else []
+    found = []
     for threads in options.threads:
-        for cell in options.cells:
-            results.append(measure(options, cell, threads))
+        for measured in work:
+            found.append(measured(threads))
             if options.json:
-                report = {"machine": facts, "options": vars(options), "results": results}
+                report = {"machine": facts, "options": vars(options), "results": found}
                 Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
-    if options.readme:
+    results = [result for result in found if "cell" in result]
+    if options.readme and results:
         put_between(options.readme, "bench_training", f"{table(results)}\n\n{where(facts)}")
 
 

@@ -59,3 +59,38 @@ def write_job(
     (folder / "job.json").write_text(json.dumps(job))
     weights = starting_weights(cell, units, np.random.default_rng(0))
     np.savez(folder / "arrays.npz", **{f"weight{i}": w for i, w in enumerate(weights)}, **arrays)
+
+
+# --- the OCR model ---------------------------------------------------------------------------------
+
+OCR_CLASSES, OCR_BLANK, OCR_SKIPPED = 28, 27, 2
+
+
+def ocr_weights(width: int, height: int, units: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """In Keras's order and layout: two convolutions, dense, four GRUs, dense; GRUs of today's form."""
+
+    def normal(fan_in: int, *shape: int) -> np.ndarray:
+        return rng.normal(0, np.sqrt(2 / fan_in), shape).astype(np.float32)
+
+    def zeros(*shape: int) -> np.ndarray:
+        return np.zeros(shape, np.float32)
+
+    weights = [normal(9, 3, 3, 1, 16), zeros(16), normal(144, 3, 3, 16, 16), zeros(16)]
+    features = height // 4 * 16
+    weights += [glorot(features, 32, rng), zeros(32)]
+    for inputs in (32, 32, units, units):
+        weights += layer_weights("gru", inputs, units, rng)
+    return [*weights, normal(2 * units, 2 * units, OCR_CLASSES) / 2, zeros(OCR_CLASSES)]
+
+
+def ocr_batch(batch: int, width: int, height: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Images (batch, width, height, 1) and labels of four letters at most, the last three of none."""
+    lengths = rng.integers(2, 5, batch)
+    lengths[-3:] = 0
+    labels = rng.integers(0, OCR_BLANK - 1, (batch, 4))
+    labels[np.arange(4) >= lengths[:, None]] = 0
+    return {
+        "images": rng.random((batch, width, height, 1), np.float32),
+        "labels": labels.astype(np.int32),
+        "lengths": lengths.astype(np.int32),
+    }
