@@ -96,8 +96,10 @@ class OcrResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the weights, the history and the configuration into one safetensors file."""
-        self.model.history = self.history
-        save_result(path, "ocr", self.model, {name: getattr(self, name) for name in _KEPT})
+        kept = {name: getattr(self, name) for name in _KEPT}
+        # of both phases; the model's own is that of one, and still being written while it trains
+        history = {key: [float(value) for value in values] for key, values in self.history.history.items()}
+        save_result(path, "ocr", self.model, {**kept, "history": history})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> OcrResult:
