@@ -221,3 +221,118 @@ def test_gradients_need_a_loss():
     with pytest.raises(RuntimeError) as caught:
         model.gradients(X[:, 0], Y)
     assert str(caught.value) == "gradients: m must be compiled with a loss, got none"
+
+
+# --- forward and backward written by hand ---------------------------------------------------------
+
+
+class ByHand(layers.Layer):
+    """x w + b of two inputs' sum, whose backward is written out."""
+
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.units = units
+
+    def build(self, input_shape):
+        self.w = self.add_weight((input_shape[0][-1], self.units), name="w")
+        self.fixed = self.add_weight((self.units,), "ones", trainable=False, name="fixed")
+        self.b = self.add_weight((self.units,), "zeros", name="b")
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[0][:-1], self.units)
+
+    def forward(self, x, y):
+        return (x + y) @ self.w.value * self.fixed.value + self.b.value, x + y
+
+    def backward(self, saved, d):
+        d, rows = d * self.fixed.value, d
+        flat, dflat = saved.reshape(-1, saved.shape[-1]), d.reshape(-1, self.units)
+        dx = d @ self.w.value.T
+        return dx, dx, flat.T @ dflat, rows.reshape(-1, self.units).sum(axis=0)
+
+
+class Traced(ByHand):
+    """The same, left to the graph."""
+
+    def call(self, inputs):
+        return (inputs[0] + inputs[1]) @ self.w * self.fixed + self.b
+
+
+def test_by_hand_is_as_traced():
+    models = []
+    for cls in (ByHand, Traced):
+        a, b = layers.Input((5, 3)), layers.Input((5, 3))
+        hidden = layers.LSTM(3, return_sequences=True)(a)
+        out = layers.Dense(2)(layers.Flatten()(cls(4)([hidden, b])))
+        models.append(fastseq.Model([a, b], out))
+    one, other = models
+    other.set_weights(one.get_weights())
+    x = [X, X[::-1].copy()]
+    close(one.predict(x, verbose=0), other.predict(x, verbose=0))
+    for model in models:
+        model.compile("sgd", "mse")
+    close(one.gradients(x, Y), other.gradients(x, Y))
+    assert one.layers[3].fixed not in one.trainable_weights
+    for _ in range(3):
+        close(one.train_on_batch(x, Y), other.train_on_batch(x, Y))
+    close(one.get_weights(), other.get_weights())
+    np.testing.assert_allclose(one.layers[3](x), other.layers[3](x), rtol=1e-5, atol=1e-6)
+
+
+def test_by_hand_with_several_outputs_of_which_one_is_used():
+    class Halves(layers.Layer):
+        def compute_output_shape(self, input_shape):
+            return [(*input_shape[:-1], 2), (*input_shape[:-1], 1)]
+
+        def forward(self, x):
+            return (x[..., :2], x[..., 2:] ** 2), x
+
+        def backward(self, x, first, second):
+            return np.concatenate([first, 2 * x[..., 2:] * second], axis=-1)
+
+    symbol = layers.Input((5, 3))
+    _, square = Halves()(layers.Dense(3)(symbol))
+    model = fastseq.Model(symbol, layers.Flatten()(square))
+    model.compile("sgd", "mse")
+    kernel = model.get_weights()[0]
+    targets = np.zeros((4, 5), np.float32)
+    z = X @ kernel
+    got = model.gradients(X, targets)[0]
+    dz = np.zeros_like(z)
+    dz[..., 2] = 4 * z[..., 2] ** 3 / 20
+    np.testing.assert_allclose(got, X.reshape(-1, 3).T @ dz.reshape(-1, 3), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("forward", "backward", "text"),
+    [
+        (lambda x: x, None, "h: forward must return (outputs, saved), got float32 array of shape (4, 3)"),
+        (lambda x: (x[:, :2], None), None,
+         "h: forward must give outputs of shape (None, 3), got (4, 2)"),
+        (lambda x: (x, None), lambda saved, d: d[:, :1],
+         "h: backward must give gradients of shape (4, 3), got (4, 1)"),
+        (lambda x: (x, None), lambda saved, d: (d, d),
+         "h: backward must give gradients of shape (4, 3), got (4, 3) and (4, 3)"),
+    ],
+)  # fmt: skip
+def test_errors_of_by_hand(forward, backward, text):
+    class Wrong(layers.Layer):
+        pass
+
+    Wrong.forward = lambda self, x: forward(x)
+    Wrong.backward = lambda self, saved, d: backward(saved, d)
+    symbol = layers.Input((3,))
+    model = fastseq.Model(symbol, layers.Dense(2)(Wrong(name="h")(layers.Dense(3)(symbol))))
+    model.compile("sgd", "mse")
+    with pytest.raises((TypeError, ValueError)) as caught:
+        model.train_on_batch(X[:, 0], Y)
+    assert str(caught.value) == text
+
+
+def test_a_layer_without_call_says_what_it_needs():
+    class Nothing(layers.Layer):
+        pass
+
+    with pytest.raises(NotImplementedError) as caught:
+        Nothing()(layers.Input((3,)))
+    assert str(caught.value) == "Nothing must define call, or forward and backward"

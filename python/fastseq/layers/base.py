@@ -25,6 +25,7 @@ from fastseq._random import draw_seed
 from fastseq._symbol import RandomSeed, Shape, Symbol, Variable, tracing
 from fastseq.graph import Plan
 from fastseq.layers.calls import LayerCall, flatten, unflatten
+from fastseq.layers.handwritten import by_hand
 
 __all__ = ["Layer"]
 
@@ -98,7 +99,11 @@ class Layer:
 
     A subclass keeps its arguments as attributes of the same name, makes its weights in ``build`` and
     joins operations in ``call``: those of ``fastseq.ops``, operators, slices, and other layers, which it
-    keeps as attributes. Their gradients follow.
+    keeps as attributes. Their gradients follow. Instead of ``call`` it may have a forward and a backward
+    written in numpy, which a plan runs as one operation: ``forward(*inputs)`` gives (output or a tuple of
+    them, saved), reading weights as ``self.kernel.value``; ``backward(saved, *doutputs)`` gives the gradient
+    of each input, then of each trainable weight in the order they were made, float arrays of their shapes.
+    Outputs have the shape of the first input unless ``compute_output_shape`` says another.
 
     Args:
         name: A name, unique in a model; made from the class's name by default.
@@ -155,8 +160,18 @@ class Layer:
         """Makes the weights, given the shape of the input (a list of shapes for several)."""
 
     def call(self, *inputs: Any, **options: Any) -> Any:
-        """Joins operations: Symbols in, Symbols out."""
-        raise NotImplementedError
+        """Joins operations: Symbols in, Symbols out. Where a subclass has ``forward``, runs that."""
+        if not hasattr(self, "forward") or not hasattr(self, "backward"):
+            raise NotImplementedError(f"{type(self).__name__} must define call, or forward and backward")
+        symbols = flatten(inputs[0])
+        shapes = [symbol.shape for symbol in symbols]
+        made: Any = shapes[0]
+        if type(self).compute_output_shape is not Layer.compute_output_shape:
+            made = self.compute_output_shape(shapes if isinstance(inputs[0], (list, tuple)) else made)
+        several = bool(made) and isinstance(made[0], (list, tuple))
+        weights = [v for v in self.variables_made if v.trainable]
+        outputs = by_hand(self, symbols, weights, made if several else [made])
+        return list(outputs) if several else outputs
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """The mask of the output, from that of the input."""
