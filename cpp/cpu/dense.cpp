@@ -7,9 +7,6 @@
 namespace fastseq {
 namespace FASTSEQ_TARGET {
 
-template void product(Product<float>, int);
-template void product(Product<double>, int);
-
 constexpr std::ptrdiff_t chunk_rows = 256;  // rows of x and dy that one part of x' da works on
 constexpr std::ptrdiff_t few_rows = 16;     // below it, packing the kernel costs more than it saves
 

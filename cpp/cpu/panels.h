@@ -9,10 +9,6 @@
 namespace fastseq {
 namespace FASTSEQ_TARGET {
 
-// dense.cpp has them: its tiles are most of what there is to compile.
-extern template void product(Product<float>, int);
-extern template void product(Product<double>, int);
-
 constexpr std::ptrdiff_t block_rows = 64;  // rows whose results stay in cache for the activation
 
 FASTSEQ_INLINE std::ptrdiff_t smaller(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
