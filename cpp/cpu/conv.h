@@ -184,6 +184,7 @@ void gradient_of_strip(const ConvBackward<T>& call, const Strip& strip, std::ptr
 
 // Positions are summed up in groups, whose number no team decides, and the groups in order.
 constexpr std::ptrdiff_t most_groups = 32, most_group_bytes = 16 << 20;
+constexpr std::ptrdiff_t product_positions = 128, line_bytes = 128 << 10;  // of one product of the sums
 
 // da of the whole batch, where dx needs it more than once: dx and the sums then read that.
 template <class T>
@@ -212,7 +213,16 @@ struct KernelSums {
         most_group_bytes / (larger(1, count()) * static_cast<std::ptrdiff_t>(sizeof(T)));
     return larger(1, smaller(smaller(most_groups, room), windows.strips()));
   }
-  std::ptrdiff_t member_count() const { return windows.line_count<T>() + windows.width * Panels<T>::width; }
+  std::ptrdiff_t member_count() const {
+    return at_once() * (windows.line_count<T>() + windows.width * Panels<T>::width);
+  }
+  // Strips that one product takes, where each is a row: the more, the less often sums are fetched and put
+  // back.
+  std::ptrdiff_t at_once() const {
+    if (windows.way != Windows::Way::line || windows.across() != 1) return 1;
+    const std::ptrdiff_t line = larger(1, windows.line_count<T>()) * static_cast<std::ptrdiff_t>(sizeof(T));
+    return within(1, product_positions / windows.width, larger(1, line_bytes / line));
+  }
 };
 
 // sums = A' da over the strips of one group, for some rows of A'; with the first row, those of da alone.
@@ -223,28 +233,39 @@ void sum_group(const ConvBackward<T>& call, const KernelSums<T>& of, Part strips
   const Windows& windows = of.windows;
   const std::ptrdiff_t padded_row = of.panels.padded();
   const bool in_place = !is_pooled(s) && call.activation == Activation::linear && padded_row == s.U;
-  T* const packed = member + windows.line_count<T>();
+  const std::ptrdiff_t most = of.at_once(), line = windows.line_count<T>(), end = strips.end * windows.rows;
+  T* const packed = member + most * line;
   bool add = false;
-  for (std::ptrdiff_t i = strips.begin * windows.rows; i < strips.end * windows.rows; ++i, add = true) {
-    Strip strip = windows.strip(i / windows.rows);
-    strip.row += i % windows.rows;
+  for (std::ptrdiff_t i = strips.begin * windows.rows; i < end; i += most, add = true) {
+    const std::ptrdiff_t together = smaller(most, end - i);
+    const auto strip_of = [&](std::ptrdiff_t k) {
+      Strip strip = windows.strip((i + k) / windows.rows);
+      strip.row += (i + k) % windows.rows;
+      return strip;
+    };
+    const Strip strip = strip_of(0);
     const T* a = windows_at(windows, call.x, strip, member);
+    for (std::ptrdiff_t k = 1; k < together; ++k) windows_at(windows, call.x, strip_of(k), member + k * line);
     const std::ptrdiff_t from = ((strip.n * s.h.output + strip.row) * s.w.output + strip.column) * s.U;
     for (std::ptrdiff_t p = 0; p < of.panels.count(); ++p) {
       const std::ptrdiff_t first = of.panels.first(p), padded = of.panels.padded_of(p);
-      if (!in_place) gradient_of_strip(call, strip, first, of.panels.columns_of(p), padded, packed, padded);
+      if (!in_place)
+        for (std::ptrdiff_t k = 0; k < together; ++k)
+          gradient_of_strip(call, strip_of(k), first, of.panels.columns_of(p), padded,
+                            packed + k * strip.count * padded, padded);
       const T* da = in_place ? call.dy + from + first : packed;
       const std::ptrdiff_t da_row = in_place ? s.U : padded;
       if (call.dbias != nullptr && rows.begin == 0)
-        add_rows(da, da_row, strip.count,
+        add_rows(da, da_row, together * strip.count,
                  {sums + windows.depth() * padded_row + first, 0, padded, padded, add, Activation::linear});
       if (call.dkernel == nullptr || rows.begin >= rows.end) continue;
       Product<T> of_rows = {};
       of_rows.rows = rows.end - rows.begin;
-      of_rows.blocks = 1;
+      of_rows.blocks = together;
       of_rows.depth = strip.count;
       of_rows.a = a + rows.begin;
       of_rows.a_row = windows.a_row();
+      of_rows.a_block = line;
       of_rows.a_transposed = true;
       of_rows.b = da;
       of_rows.b_row = da_row;

@@ -81,7 +81,7 @@ struct Windows {
 };
 
 // Fewer positions than this along w make too little of a product by themselves.
-constexpr std::ptrdiff_t short_row = 16;
+constexpr std::ptrdiff_t short_row = 8;
 
 // by_rows: results of neighbours in two rows do not lie side by side, so a strip stays in its row. Strips are
 // `rows` high and, but for the last, whole `columns` wide.
@@ -125,22 +125,38 @@ inline Phase phase_of(const ConvAxis& axis, std::ptrdiff_t p) {
   return phase;
 }
 
-// to[i * to_step ...] = from[i * from_step ...], `channels` each, for `count` pixels; zeros where from is
-// nullptr.
+// to[i * to_step ...] = from[i * channels ...], a few channels each, one by one.
+template <int Channels, class T>
+FASTSEQ_INLINE void copy_few(const T* from, T* to, std::ptrdiff_t to_step, std::ptrdiff_t count) {
+  for (std::ptrdiff_t i = 0; i < count; ++i)
+#pragma GCC unroll 4
+    for (int c = 0; c < Channels; ++c) to[i * to_step + c] = from[i * Channels + c];
+}
+
+// The same of any channels.
 template <class T>
-FASTSEQ_INLINE void copy_pixels(const T* from, std::ptrdiff_t from_step, T* to, std::ptrdiff_t to_step,
-                                std::ptrdiff_t count, std::ptrdiff_t channels) {
+FASTSEQ_INLINE void copy_pixels(const T* from, T* to, std::ptrdiff_t to_step, std::ptrdiff_t count,
+                                std::ptrdiff_t channels) {
   using V = Vec<T>;
-  if (channels == 1) {
-    for (std::ptrdiff_t i = 0; i < count; ++i) to[i * to_step] = from != nullptr ? from[i * from_step] : T(0);
-    return;
+  switch (channels) {
+    case 1:
+      return copy_few<1>(from, to, to_step, count);
+    case 2:
+      return copy_few<2>(from, to, to_step, count);
+    case 3:
+      return copy_few<3>(from, to, to_step, count);
+    default:
+      for (std::ptrdiff_t i = 0; i < count; ++i)
+        for (std::ptrdiff_t c = 0; c < channels; c += V::lanes)
+          V::load_part(from + i * channels + c, channels - c).store_part(to + i * to_step + c, channels - c);
   }
-  for (std::ptrdiff_t i = 0; i < count; ++i) {
-    for (std::ptrdiff_t c = 0; c < channels; c += V::lanes) {
-      const V part = from != nullptr ? V::load_part(from + i * from_step + c, channels - c) : V(T(0));
-      part.store_part(to + i * to_step + c, channels - c);
-    }
-  }
+}
+
+template <class T>
+FASTSEQ_INLINE void zero_pixels(T* to, std::ptrdiff_t to_step, std::ptrdiff_t count,
+                                std::ptrdiff_t channels) {
+  for (std::ptrdiff_t i = 0; i < count; ++i)
+    for (std::ptrdiff_t c = 0; c < channels; ++c) to[i * to_step + c] = T(0);
 }
 
 // The pixels of one row of the source from `first` on, zeros outside of it; row may be nullptr.
@@ -149,12 +165,10 @@ FASTSEQ_INLINE void copy_row(const T* row, std::ptrdiff_t columns, std::ptrdiff_
                              std::ptrdiff_t to_step, std::ptrdiff_t count, std::ptrdiff_t channels) {
   const std::ptrdiff_t begin = row != nullptr ? within(0, -first, count) : count;
   const std::ptrdiff_t end = row != nullptr ? within(begin, columns - first, count) : count;
-  const T* none = nullptr;
-  if (begin > 0) copy_pixels(none, 0, to, to_step, begin, channels);
+  if (begin > 0) zero_pixels(to, to_step, begin, channels);
   if (end > begin)
-    copy_pixels(row + (first + begin) * channels, channels, to + begin * to_step, to_step, end - begin,
-                channels);
-  if (count > end) copy_pixels(none, 0, to + end * to_step, to_step, count - end, channels);
+    copy_pixels(row + (first + begin) * channels, to + begin * to_step, to_step, end - begin, channels);
+  if (count > end) zero_pixels(to + end * to_step, to_step, count - end, channels);
 }
 
 // A line of three taps along h and one channel, all rows in the image: three at once become whole registers.

@@ -15,6 +15,16 @@ double conv_products(const ConvShape& s) {
          static_cast<double>(s.C * s.U);
 }
 
+// A window of one pixel knows no rows: the image becomes one, of which long strips can be made.
+void merge_rows(ConvShape& s) {
+  const auto is_plain = [](const ConvAxis& axis) {
+    return axis.taps == 1 && axis.stride == 1 && axis.before == 0 && axis.output == axis.input;
+  };
+  if (!is_plain(s.h) || !is_plain(s.w) || s.pool_h * s.pool_w > 1) return;
+  s.w.input = s.w.output = s.w.input * s.h.input;
+  s.h.input = s.h.output = 1;
+}
+
 // A count of elements in whole cache lines, whatever their type.
 std::size_t padded_count(std::ptrdiff_t count) { return (static_cast<std::size_t>(count) + 15) / 16 * 16; }
 
@@ -22,6 +32,7 @@ std::size_t padded_count(std::ptrdiff_t count) { return (static_cast<std::size_t
 
 template <class T>
 void conv_forward(ConvForward<T> call) {
+  merge_rows(call.shape);
   const ConvShape& s = call.shape;
   if (s.N * s.h.output * s.w.output * s.U == 0) return;
   const ConvTable<T>& table = kernels().conv->of<T>();
@@ -38,6 +49,7 @@ void conv_forward(ConvForward<T> call) {
 
 template <class T>
 void conv_backward(ConvBackward<T> call) {
+  merge_rows(call.shape);
   const ConvTable<T>& table = kernels().conv->of<T>();
   const int products = (call.dx != nullptr) + (call.dkernel != nullptr);
   const int members = members_for(conv_product_nanoseconds * products * conv_products(call.shape));
