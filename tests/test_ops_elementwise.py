@@ -25,6 +25,8 @@ OPS = [
     (el.DIVIDE, {"a": Y, "b": POSITIVE}, {}),
     (el.MAXIMUM, {"a": X, "b": rng.normal(size=(4, 5))}, {}),
     (el.MINIMUM, {"a": X, "b": rng.normal(size=(3, 1, 1))}, {}),
+    (el.POWERS, {"a": POSITIVE, "b": X[:1]}, {}),
+    (el.POWERS, {"a": POSITIVE[0], "b": X}, {}),
     (el.EXP, {"x": X}, {}),
     (el.LOG, {"x": POSITIVE}, {}),
     (el.SQRT, {"x": POSITIVE}, {}),
@@ -47,6 +49,29 @@ def test_gradients_of_where():
         return el.WHERE.forward(CHOICE, a, b, training=training)
 
     check_gradients(forward, el.WHERE.backward, {"a": X, "b": X[:1, :, :1]})
+
+
+def test_powers_where_they_have_no_slope_as_in_tensorflow():
+    tensorflow = pytest.importorskip("tensorflow")
+    a = np.array([0.0, 0.0, 0.0, -2.0, -2.0, 3.0, 0.0], np.float32)
+    b = np.array([0.0, 2.0, 1.0, 2.0, 3.0, 0.0, 0.5], np.float32)
+    with tensorflow.GradientTape() as tape:
+        pair = tensorflow.constant(a), tensorflow.constant(b)
+        tape.watch(pair)
+        y = tensorflow.pow(*pair)
+    expected = [np.array(gradient) for gradient in tape.gradient(y, pair)]
+    expected[0][0] = 0  # 0 ** 0: theirs is NaN
+    value, saved = el.POWERS.forward(a, b, training=True)
+    np.testing.assert_allclose(value, y, rtol=1e-6)
+    gradients = el.POWERS.backward(saved, np.ones_like(a))
+    for got, want in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+        assert got.dtype == np.float32
+    whole = el.POWERS.backward(
+        el.POWERS.forward(a[5:6], np.array([2]), training=True)[1], np.ones(1, np.float32)
+    )
+    assert whole.a.dtype == np.float32
+    assert whole.a[0] == 6
 
 
 VALUES = [
@@ -89,6 +114,8 @@ UNARY = [
     (ops.logical_not, np.logical_not),
     (lambda x: ops.power(x, 3), lambda x: x**3),
     (lambda x: ops.power(2.0, x), lambda x: 2.0**x),
+    (lambda x: ops.power(abs(x), x + 2), lambda x: abs(x) ** (x + 2)),
+    (lambda x: abs(x) ** x, lambda x: abs(x) ** x),
     (lambda x: ops.clip(x, -0.5, 0.7), lambda x: np.clip(x, -0.5, 0.7)),
     (lambda x: ops.average([x, x, 2 * x]), lambda x: x * 4 / 3),
     (lambda x: ops.where(x > 0, x, 0.0), lambda x: np.where(x > 0, x, 0)),
@@ -228,7 +255,10 @@ def test_ties():
             "less: shapes must match or be 1, got (None, 7, 12) and (None, 6, 12)",
         ),
         (lambda x: ops.exp("x"), TypeError, "exp: x must be an array of real numbers, got 'x'"),
-        (lambda x: x**x, TypeError, "power: exponent must be a number, got Symbol"),
+        (lambda x: x ** Symbol((None, 6, 12)), ValueError,
+         "powers: shapes must match or be 1, got (None, 7, 12) and (None, 6, 12)"),
+        (lambda x: ops.power(x, "2"), TypeError,
+         "power: exponent must be a number, got '2'"),
         (lambda x: (-2) ** x, ValueError, "power: x must be more than 0, got -2.0"),
         (lambda x: ops.cast(x, "complex64"), TypeError,
          "cast: dtype must be a type of real numbers, got complex64"),

@@ -191,6 +191,22 @@ MINIMUM = _pair(
 )  # fmt: skip
 
 
+def _power_of_base(dy: Array, kept: Any) -> Array:
+    a, b, _ = kept
+    slope = np.where(np.equal(b, 0), 0, b * a ** np.where(np.equal(b, 0), 1, b - 1))
+    return np.asarray(dy * slope, dy.dtype)
+
+
+def _power_of_exponent(dy: Array, kept: Any) -> Array:
+    a, _, y = kept
+    return np.asarray(dy * np.where(np.greater(a, 0), y * np.log(a), 0), dy.dtype)  # TensorFlow's 0 at 0
+
+
+POWERS = _pair(
+    "powers", np.power, _power_of_base, _power_of_exponent, lambda a, b, y: (a, b, y), float_type
+)  # fmt: skip
+
+
 def _run_pair(op: Op, a: Any, b: Any) -> Any:
     return apply(op, operands(op.name, a=a, b=b), {})
 
@@ -315,19 +331,23 @@ def square(x: Any) -> Any:
 
 
 def power(x: Any, exponent: Any) -> Any:
-    """``x ** exponent``, a float; one of the two is a number, and if that is ``x``, it is positive.
+    """``x ** exponent``, a float; NaN where a negative number has a fractional exponent.
 
     Raises:
-        TypeError: Neither is a number.
-        ValueError: ``x`` is a number of at most 0.
+        TypeError: Not real numbers.
+        ValueError: ``x`` is a number of at most 0, and the exponent more than one number.
     """
-    if not _is_symbolic(x) and np.ndim(x) == 0 and (_is_symbolic(exponent) or np.ndim(exponent) > 0):
-        base = number(_item(x), "power", "x", low=0, open_low=True)
+    x, exponent = _item(x), _item(exponent)
+    if not _is_symbolic(exponent) and np.ndim(exponent) == 0:
+        return _run_unary(POWER, x, exponent=number(exponent, "power", "exponent"))
+    if not _is_symbolic(x) and np.ndim(x) == 0:
+        base = number(x, "power", "x", low=0, open_low=True)
         return exp(multiply(exponent, float(np.log(base))))
-    return _run_unary(POWER, x, exponent=number(_item(exponent), "power", "exponent"))
+    return apply(POWERS, operands("power", x=x, exponent=exponent), {})
 
 
 def _item(value: Any) -> Any:
+    """A number of no dimensions as Python's."""
     return value.item() if isinstance(value, (np.ndarray, np.generic)) and value.ndim == 0 else value
 
 
