@@ -10,13 +10,15 @@ more models: source to states, and one character with the states before it to th
 """
 
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 
 import fastseq
 from fastseq.layers import LSTM, Dense, Input
-from fastseq.models import Model
+from fastseq.models import Model, load_model
 
 LATENT_DIM = 256
 BATCH_SIZE = 64
@@ -121,9 +123,13 @@ def main(path=None, epochs=20, pairs=None, samples=8_000, latent_dim=LATENT_DIM,
         validation_split=0.2,
     )
 
-    encoder_model, decoder_model = restore(model, latent_dim)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "s2s_model.keras")
+        restored = load_model(Path(folder) / "s2s_model.keras")
+    print("\nSaved, and loaded again; its layers:", *(layer.name for layer in restored.layers))
+    encoder_model, decoder_model = restore(restored, latent_dim)
     held = len(data.texts) - len(data.texts) // 5
-    print("\nTranslations of pairs it was not trained on:")
+    print("Translations of pairs it was not trained on:")
     right, start = 0, time.perf_counter()
     for k in range(held, min(held + shown, len(data.texts))):
         source, target = data.texts[k][0], data.texts[k][1][1:]

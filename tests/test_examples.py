@@ -124,7 +124,7 @@ def test_running_sums_are_learnt():
 PAIRS = [("ab", "xyz"), ("bca", "zz"), ("c", "yx"), ("cab", "xyzzy"), ("aa", "z")]
 
 
-def test_seq2seq_trains_and_restores_as_in_keras():
+def test_seq2seq_trains_and_restores_as_in_keras(tmp_path):
     module, names = example("lstm_seq2seq"), in_keras("lstm_seq2seq")
     data, their_data = module.Pairs(PAIRS), names["Pairs"](PAIRS)
     assert np.array_equal(data.decoder_target, their_data.decoder_target)
@@ -160,6 +160,9 @@ def test_seq2seq_trains_and_restores_as_in_keras():
     close(ours.test_on_batch(x, data.decoder_target), theirs.test_on_batch(x, data.decoder_target))
     # the two that were restored have the weights that training changes
     before = restored[1].predict(step, verbose=0)[0]
+    ours.save(tmp_path / "s2s_model.keras")
+    loaded = module.restore(module.load_model(tmp_path / "s2s_model.keras"), 6)
+    close(loaded[1].predict([step[0], *loaded[0].predict(x[0], verbose=0)], verbose=0)[0], before)
     ours.fit(x, data.decoder_target, batch_size=2, epochs=1, verbose=0)
     assert not np.allclose(before, restored[1].predict(step, verbose=0)[0])
 
