@@ -47,7 +47,9 @@ def write_job(path: Path, options: argparse.Namespace) -> None:
     source, target, units = options.source, options.target, options.units
     layers = [*layer_weights("lstm", source, units, rng), *layer_weights("lstm", target, units, rng)]
     # surer of themselves than new ones, so that no two libraries choose another character by rounding
-    weights = [*layers, 4 * glorot(units, target, rng), np.zeros(target, np.float32)]
+    bias = np.zeros(target, np.float32)
+    bias[1] = -50  # no sentence ends early
+    weights = [*layers, 4 * glorot(units, target, rng), bias]
     rows = max(options.batch_size, options.sentences)
     encoder = np.eye(source, dtype=np.float32)[rng.integers(0, source, (rows, options.asked))]
     spelled = rng.integers(2, target, (options.batch_size, options.answered + 1))

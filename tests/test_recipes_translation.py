@@ -358,13 +358,16 @@ def test_a_file_of_pairs(tmp_path):
     assert str(error.value) == "train_translation: path must hold at least 10 pairs, got 9"
 
 
-def test_learns_a_small_language(tmp_path):
+@pytest.mark.parametrize("options", [{}, {"attention": True, "embedding": 8}], ids=["plain", "attention"])
+def test_learns_a_small_language(options, tmp_path):
     """Words turned round: learnt to the last letter, it stops, and beams find no worse."""
     rng = np.random.default_rng(0)
     words = sorted({"".join(rng.choice(list("abcd"), rng.integers(1, 4))) for _ in range(4000)})
     path = tmp_path / "words.txt"
     path.write_text("".join(f"{w}\t{w[::-1]}\n" for w in rng.permutation(words * 12)))
-    result = train_translation(path, 32, epochs=60, target_exact_match=0.98, verbose=0, learning_rate=0.01)
+    result = train_translation(
+        path, 32, epochs=60, target_exact_match=0.98, verbose=0, learning_rate=0.01, **options
+    )
     assert result.exact_match >= 0.98
     assert result.epochs < 60
     assert result.translate("abc") == result.translate("abc", beam_width=4) == "cba"
