@@ -214,7 +214,10 @@ class Translator:
             gains[ended] = -np.inf  # what has ended stays as it is
             gains[ended, end] = 0
             totals = (scores[:, :, None] + gains).reshape(batch, -1)
-            best = np.argsort(-totals, axis=1, kind="stable")[:, :beam_width]
+            if beam_width == 1:
+                best = totals.argmax(axis=1)[:, None]
+            else:
+                best = np.argsort(-totals, axis=1, kind="stable")[:, :beam_width]
             parents, chosen = np.divmod(best, classes)
             scores = np.take_along_axis(totals, best, axis=1)
             spelled = np.concatenate([spelled[rows, parents], chosen[:, :, None]], axis=2)
