@@ -131,6 +131,7 @@ ORDER = [
     "progress",
     "summary",
     "callbacks",
+    "plots",
     "run",
     "training",
     "models",

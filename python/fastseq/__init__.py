@@ -24,6 +24,7 @@ from fastseq import (
 from fastseq._random import set_seed
 from fastseq.layers import Input
 from fastseq.models import Model, Sequential
+from fastseq.plots import plot_history
 from fastseq.recipes import train_addition, train_ocr, train_translation
 from fastseq.threads import get_num_threads, set_num_threads
 
@@ -46,6 +47,7 @@ __all__ = [
     "models",
     "ops",
     "optimizers",
+    "plot_history",
     "recipes",
     "regularizers",
     "set_num_threads",

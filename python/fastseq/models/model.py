@@ -14,7 +14,7 @@ from fastseq._symbol import Symbol
 from fastseq.callbacks import History
 from fastseq.graph import Plan
 from fastseq.layers.base import Layer, unique_name
-from fastseq.layers.calls import calls_by_depth, flatten, replay, unflatten
+from fastseq.layers.calls import LayerCall, calls_by_depth, flatten, replay, unflatten
 from fastseq.models.description import graph_config, graph_from_config
 from fastseq.models.kept import Kept
 from fastseq.objective import Objective, refuse_unknown
@@ -130,6 +130,11 @@ class Model(Kept):
             seen = sum(1 for other in names if other == name or other.startswith(f"{name}_"))
             names.append(f"{name}_{seen}" if seen else name)
         return names
+
+    @property
+    def calls(self) -> list[LayerCall]:
+        """The calls of layers that it is made of, inputs first."""
+        return [call for _, call in self._ranked] if self.built else []
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """The layer of that name, or at that place in ``layers``.
@@ -526,8 +531,7 @@ class Model(Kept):
             show_trainable: Whether a column says if a layer is trained.
             layer_range: Names of the first and the last layer to list.
         """
-        calls = [call for _, call in self._ranked] if self.built else []
-        text = render(self, calls, line_length, expand_nested, show_trainable, layer_range)
+        text = render(self, self.calls, line_length, expand_nested, show_trainable, layer_range)
         (print_fn or print)(text)
 
     def get_config(self) -> dict[str, Any]:

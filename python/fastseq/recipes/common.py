@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from fastseq import layers
+from fastseq import layers, plots
 from fastseq.callbacks import History
 from fastseq.models import Model
 from fastseq.weights import read_weights, write_weights
@@ -147,24 +147,4 @@ def plot_history(
     Raises:
         RuntimeError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError:
-        raise RuntimeError(
-            f"{function}: matplotlib must be installed (pip install 'fastseq[plot]'), got no such module"
-        ) from None
-    epochs = np.arange(1, len(history.epoch) + 1)
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    figure.suptitle(title)
-    for axes, quantity in zip(figure.subplots(1, 2), quantities, strict=True):
-        for key, label in ((quantity, "training"), (f"val_{quantity}", "validation")):
-            if key in history.history:
-                axes.plot(epochs, history.history[key], marker=".", label=label)
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(quantity)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        if len(epochs):
-            axes.legend()
-    figure.savefig(path, dpi=120)
+    plots.plot_history(history, quantities, title, path, function=function)

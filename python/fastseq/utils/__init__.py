@@ -7,6 +7,7 @@ from fastseq._registry import (
     register_keras_serializable,
 )
 from fastseq.data import PyDataset
+from fastseq.plots import plot_history, plot_model
 from fastseq.utils.cloning import clone_model
 from fastseq.utils.numerical import normalize, to_categorical
 from fastseq.utils.random import set_random_seed
@@ -23,6 +24,8 @@ __all__ = [
     "get_registered_object",
     "normalize",
     "pad_sequences",
+    "plot_history",
+    "plot_model",
     "register_keras_serializable",
     "set_random_seed",
     "to_categorical",

@@ -1,0 +1,27 @@
+"""The pages under docs: every line of their code runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from python_process import run_python
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.skipif(not PAGES, reason="the pages are not here")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_runs(page, tmp_path):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.M | re.S)
+    assert blocks
+    if any("import keras" in block for block in blocks):
+        pytest.importorskip("keras")
+    done = run_python(
+        f"import os\nos.chdir({str(tmp_path)!r})\n" + "\n".join(blocks), TF_CPP_MIN_LOG_LEVEL="3"
+    )
+    assert done.returncode == 0, done.stderr
+    if page.name == "coming_from_keras.md":
+        assert "run a model on data instead" in done.stdout
+        assert "LSTM: activation must be one of elu, " in done.stdout
+        assert "True\n" in done.stdout
