@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from small_models import X, Y
 from test_models_config import KINDS, same
 
 import fastseq
-from fastseq import layers, losses, metrics, models, ops
+from fastseq import layers, losses, metrics, models, ops, optimizers
 from fastseq.utils import register_keras_serializable
 from fastseq.weights import read_weights, write_weights
 
@@ -240,6 +241,45 @@ def test_loading_weights_is_all_or_nothing(tmp_path):
     assert str(error.value) == (
         f"load_weights: filepath must hold the weights of a model, got '{tmp_path / 'other'}' without them"
     )
+
+
+def everything():
+    """Layers with parts of their own, regularizers, moving means, and cells with randomness."""
+    return fastseq.Sequential(
+        [
+            layers.Input((4, 3)),
+            layers.Reshape((4, 3, 1)),
+            layers.Conv2D(2, 3, padding="same", activation="relu"),
+            layers.BatchNormalization(),
+            layers.Reshape((4, 6)),
+            layers.RNN([layers.LSTMCell(4, dropout=0.2), layers.GRUCell(3, recurrent_dropout=0.1)], True),
+            layers.LSTM(3, kernel_regularizer=fastseq.regularizers.L1L2(1e-3, 1e-3), dropout=0.3),
+            layers.Dense(3, activation="softmax", kernel_constraint="max_norm"),
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        lambda: optimizers.AdamW(0.01, use_ema=True, ema_momentum=0.9),
+        lambda: optimizers.Nadam(0.01, gradient_accumulation_steps=2),
+        lambda: optimizers.Lion(optimizers.schedules.ExponentialDecay(0.01, 10, 0.9)),
+        lambda: optimizers.Adagrad(0.1, global_clipnorm=1.0),
+    ],
+    ids=["averaged", "accumulating", "scheduled", "clipped"],
+)
+def test_all_that_layers_and_optimizers_keep(optimizer, tmp_path):
+    made = everything()
+    made.compile(optimizer(), losses.CategoricalFocalCrossentropy(), metrics=["accuracy", metrics.F1Score()])
+    made.fit(X, Y, batch_size=15, verbose=0)
+    made.save(tmp_path / "m")
+    others = [models.load_model(tmp_path / "m"), copy.deepcopy(made), pickle.loads(pickle.dumps(made))]
+    made.fit(X, Y, batch_size=15, epochs=2, shuffle=False, verbose=0)
+    for other in others:
+        other.fit(X, Y, batch_size=15, epochs=2, shuffle=False, verbose=0)
+        assert str(other.history.history) == str(made.history.history)
+        same(other.get_weights(), made.get_weights())
 
 
 # --- hostile files --------------------------------------------------------------------------------

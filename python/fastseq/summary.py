@@ -19,6 +19,15 @@ def _size(variables: Sequence[Variable]) -> tuple[int, float]:
     return count, float(sum(math.prod(v.shape) * v.dtype.itemsize for v in unique))
 
 
+def _optimizer_size(model: Any) -> tuple[int, float]:
+    """(how many numbers, how many bytes) the optimizer keeps once it has begun, as Keras counts them."""
+    if not model.compiled or not model.optimizer.built:
+        return 0, 0.0
+    arrays = [array for values in model.objective.optimizer_state().values() for array in values]
+    steps_and_rate = 2, 12  # int64 and float32
+    return sum(a.size for a in arrays) + steps_and_rate[0], sum(a.nbytes for a in arrays) + steps_and_rate[1]
+
+
 def _readable(size: float) -> str:
     for unit in ("B", "KB", "MB", "GB"):
         if size < 1024:
@@ -126,9 +135,12 @@ def render(
     lines.append(line("└", "┴", "┘", "─"))
     trained, trained_bytes = _size(model.trainable_weights)
     fixed, fixed_bytes = _size(model.non_trainable_weights)
+    kept, kept_bytes = _optimizer_size(model)
     lines += [
-        f" Total params: {trained + fixed:,} ({_readable(trained_bytes + fixed_bytes)})",
+        f" Total params: {trained + fixed + kept:,} ({_readable(trained_bytes + fixed_bytes + kept_bytes)})",
         f" Trainable params: {trained:,} ({_readable(trained_bytes)})",
         f" Non-trainable params: {fixed:,} ({_readable(fixed_bytes)})",
     ]
+    if kept:
+        lines.append(f" Optimizer params: {kept:,} ({_readable(kept_bytes)})")
     return "\n".join(lines)
