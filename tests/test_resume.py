@@ -193,8 +193,12 @@ def test_every_way_of_feeding_arrays(frequency, stop, options, tmp_path):
         lambda: fastseq.optimizers.RMSprop(0.01, centered=True, momentum=0.3),
         lambda: fastseq.optimizers.Adam(lambda step: 0.05 / (1 + step)),
         lambda: fastseq.optimizers.Adam(0.05, decay=0.1),
+        lambda: fastseq.optimizers.AdamW(0.05, use_ema=True, ema_overwrite_frequency=3),
+        lambda: fastseq.optimizers.Nadam(
+            fastseq.optimizers.schedules.ExponentialDecay(0.05, 5, 0.5), gradient_accumulation_steps=3
+        ),
     ],
-    ids=["clipped momentum", "rmsprop", "a function of steps", "decay"],
+    ids=["clipped momentum", "rmsprop", "a function of steps", "decay", "averaged", "accumulating"],
 )
 def test_every_optimizer(optimizer, tmp_path):
     plain = fitted(tmp_path / "a", 3, None, optimizer=optimizer, batch_size=10)
