@@ -309,3 +309,24 @@ def test_a_learning_rate_that_was_changed_goes_on(tmp_path):
     plain = fitted(tmp_path / "a", 2, None, more=(schedule,), batch_size=10)
     equal(fitted(tmp_path / "b", 2, 8, more=(schedule,), batch_size=10), plain)
     assert plain[1]["learning_rate"] == [0.025, 0.0125, 0.00625, 0.003125]
+
+
+@pytest.mark.parametrize(("frequency", "stop"), [("epoch", 8), (3, 11)])
+def test_whatever_else_draws_at_random_goes_on(frequency, stop, tmp_path):
+    """What a callback has drawn moves the order of the epochs after it."""
+    drawing = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: fastseq._random.draw_seed())
+    plain = fitted(tmp_path / "a", frequency, None, more=(drawing,), batch_size=10)
+    equal(fitted(tmp_path / "b", frequency, stop, more=(drawing,), batch_size=10), plain)
+
+
+@pytest.mark.parametrize("append", [False, True])
+def test_lines_of_a_log_come_once(append, tmp_path):
+    """The first epoch's line is written after the third batch's backup, and before the sixth's."""
+    for name, stop in (("a", None), ("b", 6)):
+        (tmp_path / f"{name}.csv").write_text("from before\n")
+        log = callbacks.CSVLogger(tmp_path / f"{name}.csv", append=append)
+        fitted(tmp_path / name, 3, stop, more=(log,), batch_size=10)
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert (tmp_path / "b.csv").read_text().splitlines() == lines
+    assert len(lines) == 5
+    assert (lines[0] == "from before") == append

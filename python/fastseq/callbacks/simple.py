@@ -137,6 +137,9 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.keys = None
+        if self._file is not None:  # of a training that an error has ended
+            self._file.close()
+            self._file = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
@@ -165,12 +168,15 @@ class CSVLogger(Callback):
         self._file = None
 
     def get_state(self) -> dict[str, Any]:
-        return {"keys": self.keys, "written": 0 if self._file is None else self._file.tell()}
+        written = None if self._file is None else self._file.tell()
+        if written is None and self.append and os.path.exists(self.filename):
+            written = os.path.getsize(self.filename)
+        return {"keys": self.keys, "written": written}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on behind the lines that were written then; those after them come once more."""
         self.keys = state["keys"]
-        if state["written"] and os.path.exists(self.filename):
+        if state["written"] is not None and os.path.exists(self.filename):
             os.truncate(self.filename, min(state["written"], os.path.getsize(self.filename)))
             self._file = open(self.filename, "a", newline="")  # noqa: SIM115
             self._file.seek(0, os.SEEK_END)
