@@ -156,6 +156,27 @@ def test_ignored_classes_in_training():
     )
 
 
+def test_ignored_classes_in_a_graph_and_as_a_metric():
+    """Where no mean is taken their losses are 0, and so are their gradients."""
+    inner = losses.SparseCategoricalCrossentropy(ignore_class=-1, reduction="none")
+    x = layers.Input((5, 2))
+    model = fastseq.Model(x, layers.Dense(3, "softmax")(x))
+    data = np.random.default_rng(2).normal(size=(4, 5, 2)).astype(np.float32)
+    values = inner(SOME, model.predict(data, verbose=0))
+    assert not values[SOME == -1].any()
+    assert (values[SOME != -1] > 0).all()
+    kinds = (lambda t, p: inner(t, p)), losses.SparseCategoricalCrossentropy(ignore_class=-1, reduction="sum")
+    slopes = []
+    for loss in kinds:
+        model.compile("sgd", loss, metrics=[inner])
+        result = model.test_on_batch(data, SOME, return_dict=True)
+        metric = next(value for name, value in result.items() if name != "loss")
+        assert metric == pytest.approx(values.mean(), rel=1e-5)
+        slopes.append(model.gradients(data, SOME))
+    for a, b in zip(*slopes, strict=True):
+        np.testing.assert_allclose(20 * a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_configurations():
     for name, options, *_ in CASES:
         made = getattr(losses, name)(**options, reduction="sum")
