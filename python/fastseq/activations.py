@@ -34,7 +34,7 @@ def name_of(identifier: Any, function: str, argument: str, known: Sequence[str] 
         rule = f"be one of {', '.join(sorted(known))}"
         got = (
             unknown(identifier, [*known, *_ALIASES])
-            if isinstance(identifier, str)
+            if isinstance(identifier, str) and name not in KNOWN  # a slip, not one that serves elsewhere
             else getattr(identifier, "__name__", describe(identifier))
         )
         raise ValueError(message(function, argument, rule, got))
