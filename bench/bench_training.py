@@ -27,6 +27,8 @@ import ocr_peers
 from jobs import CHARS, GATES, LABELS, OCR_CLASSES, ocr_batch, ocr_weights, questions, write_job
 from peers import NAMES
 from timing import (
+    Failed,
+    Worker,
     available_cpus,
     check_agreement,
     interleave,
@@ -147,6 +149,9 @@ def measure_ocr(options: argparse.Namespace, threads: int) -> dict[str, Any]:
             for worker in workers:
                 worker.ask("warm")
             seconds = interleave(workers, options.rounds, "steps", count=options.ocr_steps)
+            for worker in workers:
+                if worker.name == "fastseq":
+                    show_painting(worker, options)
     step_flops = ocr_flops(width, height, ocr_peers.UNITS, batch)
     times = {name: summary(s) for name, s in seconds.items()}
     base = times.get("fastseq", {}).get("median")
@@ -159,6 +164,19 @@ def measure_ocr(options: argparse.Namespace, threads: int) -> dict[str, Any]:
         )
     result = {"model": "ocr", "threads": len(cpus), "versions": versions}
     return {**result, "seconds": times, "step_flops": step_flops}
+
+
+def show_painting(worker: Worker, options: argparse.Namespace) -> None:
+    """How much longer a step takes on images that a worker process paints meanwhile than on images kept."""
+    ratios = []
+    try:
+        for _ in range(max(options.rounds // 3, 1)):
+            kept, painted = (worker.ask("fit", cache=c, count=5 * options.ocr_steps) for c in (True, False))
+            ratios.append(painted / kept)
+    except Failed as reason:
+        print(f"  skipped painting: {reason}")
+        return
+    print(f"  a step on images painted meanwhile takes {np.median(ratios):.3f}x one on images kept")
 
 
 def table(results: list[dict[str, Any]]) -> str:
