@@ -181,22 +181,22 @@ def test_ocr(capsys):
     assert "Texts: 32 to train on, such as " in out
     assert len(re.findall("^T ", out, re.MULTILINE)) == 5
     assert "\033[9" not in out
-    assert out.splitlines()[-1].startswith("original, 4 units, images of 64x64: normalised edit distance ")
+    assert out.splitlines()[-1].startswith(
+        "bidirectional, 4 units, images of 64x64: normalised edit distance "
+    )
 
 
 def test_ocr_options_reach_the_recipe(tmp_path, capsys):
     image = pytest.importorskip("PIL.Image")
     words, path, folder = tmp_path / "words.txt", str(tmp_path / "reader"), tmp_path / "folder"
     words.write_text(" ".join("abcdefghijklmnop"))
-    options = (
-        "--variant bidirectional --units 3 --training-size 15 --batch-size 6 --learning-rate 0.01 --epochs 2"
-    )
+    options = "--variant original --units 3 --training-size 15 --batch-size 6 --learning-rate 0.01 --epochs 2"
     options += " --width 64 --wide 68 --wide-from 1 --target-edit-distance 0.001 --seed 7 --cache --workers 0"
     options += f" --quiet --words {words} --folder {folder} --save {path}"
     assert cli.main(["ocr", *options.split()]) == 0
     assert OcrResult.load(path).configuration == {
         "epochs": 2,
-        "variant": "bidirectional",
+        "variant": "original",
         "units": 3,
         "training_size": 15,
         "batch_size": 6,
@@ -211,7 +211,7 @@ def test_ocr_options_reach_the_recipe(tmp_path, capsys):
     }
     assert {"epoch_01.safetensors", "epoch_02.safetensors"} <= {file.name for file in folder.iterdir()}
     said = capsys.readouterr().out
-    assert said.startswith("bidirectional, 3 units, images of 68x64: ")
+    assert said.startswith("original, 3 units, images of 68x64: ")
     image.new("L", (200, 30), 255).save(tmp_path / "empty.png")
     given = [str(tmp_path / "empty.png")]
     assert cli.main(["ocr", "--weights", path, "--beam-width", "2", "--read", *given]) == 0

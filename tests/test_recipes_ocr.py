@@ -22,8 +22,8 @@ from fastseq.recipes.text_images import ALPHABET, Curriculum, TextImages, labels
 from fastseq.recipes.words import texts_to_read
 
 # small enough to train in a blink
-SMALL = {"units": 6, "training_size": 60, "epochs": 2, "batch_size": 16, "width": 64, "wide": 96,
-         "verbose": 0, "workers": 0, "fonts": [BUILT_IN]}  # fmt: skip
+SMALL = {"variant": "original", "units": 6, "training_size": 60, "epochs": 2, "batch_size": 16, "width": 64,
+         "wide": 96, "verbose": 0, "workers": 0, "fonts": [BUILT_IN]}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -174,18 +174,20 @@ def test_the_documents_program_runs(capsys):
     # the recipe's model, trained as the recipe does it, has the same loss and takes the same step
     ours = ocr_model()
     assert ours.count_params() == 4_862_444
-    ours.set_weights(model.get_weights())
+    before = ours.get_weights()
+    before[-2] *= 0.2  # no probability is near 1e-7, which the document adds to all
+    ours.set_weights(before)
+    model.set_weights(before)
     texts, (inputs, targets) = painted_minibatch(4)
     ours.compile(ocr._optimizer(0.02), fastseq.losses.CTC(blank=-1, skip_steps=2))
     model.compile(loss={"ctc": lambda y_true, y_pred: y_pred}, optimizer=ocr._optimizer(0.02))
-    before = ours.get_weights()
     want = model.train_on_batch(inputs, targets)
     got = ours.train_on_batch(inputs["the_input"], labels_of(texts))
     np.testing.assert_allclose(got, want, rtol=1e-3)
     for a, b, start in zip(ours.get_weights(), model.get_weights(), before, strict=True):
         moved = np.abs(b - start).max()
         assert moved > 0
-        assert np.abs(a - b).max() < 0.02 * moved  # the document adds 1e-7 to probabilities
+        assert np.abs(a - b).max() < 0.01 * moved
 
 
 SUMMARY = {  # of the document
