@@ -68,14 +68,20 @@ def outcome(folder):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """What the program makes when nobody kills it, and how long its training takes."""
+    """What the program makes when nobody kills it."""
     folder = tmp_path_factory.mktemp("undisturbed")
     process = start(folder, "epoch", 1)
-    process.stdout.readline()
-    begin = time.monotonic()
     process.communicate()
     assert process.returncode == 0
-    return outcome(folder), time.monotonic() - begin
+    return outcome(folder)
+
+
+def kill_after(process, log, epochs, seconds):
+    """Kills a process so many seconds after the log has had so many epochs."""
+    while process.poll() is None and (not log.exists() or log.read_text().count("\n") <= epochs):
+        time.sleep(0.002)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
 
 
 @pytest.mark.parametrize("frequency", ["epoch", 1, 7])
@@ -85,7 +91,7 @@ def test_killed_and_started_again(times, frequency, undisturbed, tmp_path):
 
     Three ways of keeping, once each, and 7 times each where there is time: more than 20 kills.
     """
-    (arrays, history, log), seconds = undisturbed
+    arrays, history, log = undisturbed
     moments = np.random.default_rng([times, len(str(frequency)), 5])
     for repetition in range(times):
         folder = tmp_path / str(repetition)
@@ -95,8 +101,9 @@ def test_killed_and_started_again(times, frequency, undisturbed, tmp_path):
             process = start(folder, frequency, 1 if not (folder / "backup").exists() else 2 + kills)
             process.stdout.readline()
             if kills < 2:
-                time.sleep(moments.uniform(0.1, 0.9) * seconds / 2)
-                process.send_signal(signal.SIGKILL)
+                kill_after(
+                    process, folder / "log.csv", moments.integers(0, 5) + kills, moments.uniform(0, 0.1)
+                )
             process.communicate()
             if process.returncode == 0:
                 break

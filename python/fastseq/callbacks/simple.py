@@ -137,7 +137,10 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.keys = None
-        if self._file is not None:  # of a training that an error has ended
+        self._close()  # where an error has ended the training before
+
+    def _close(self) -> None:
+        if self._file is not None:
             self._file.close()
             self._file = None
 
@@ -164,8 +167,8 @@ class CSVLogger(Callback):
         csv.writer(self._opened(), delimiter=self.separator).writerow(row)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._opened().close()
-        self._file = None
+        self._opened()
+        self._close()
 
     def get_state(self) -> dict[str, Any]:
         written = None if self._file is None else self._file.tell()
@@ -176,6 +179,7 @@ class CSVLogger(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on behind the lines that were written then; those after them come once more."""
         self.keys = state["keys"]
+        self._close()
         if state["written"] is not None and os.path.exists(self.filename):
             os.truncate(self.filename, min(state["written"], os.path.getsize(self.filename)))
             self._file = open(self.filename, "a", newline="")  # noqa: SIM115
