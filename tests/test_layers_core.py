@@ -242,11 +242,11 @@ def test_forget_gate_starts_open():
     ],
 )
 def test_configurations_make_the_layer_again(layer):
-    from fastseq.layers import base
+    from fastseq.layers.description import from_config
 
     made = layer()
     config = made.get_config()
-    again = base.from_config({"class_name": type(made).__name__, "config": config})
+    again = from_config({"class_name": type(made).__name__, "config": config})
     assert again.get_config() == config
 
 

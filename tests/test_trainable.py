@@ -6,7 +6,7 @@ from keras_twin import OURS, THEIRS, check_step, close, twins
 
 import fastseq
 from fastseq import activations, layers, losses, metrics, optimizers
-from fastseq.layers.base import from_config
+from fastseq.layers.description import from_config
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(12, 5, 3)).astype(np.float32)

@@ -8,23 +8,23 @@ from __future__ import annotations
 import inspect
 import math
 import re
-import threading
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from fastseq import _registry, constraints, initializers, ops, regularizers
+from fastseq import constraints, initializers, ops, regularizers
 from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
-from fastseq._floatx import floatx
 from fastseq._names import unknown
 from fastseq._random import draw_seed
-from fastseq._symbol import RandomSeed, Shape, Symbol, Variable, tracing
+from fastseq._symbol import RandomSeed, Symbol, Variable, tracing
 from fastseq.graph import Plan
+from fastseq.layers.arguments import SHAPE_OPTIONS, dtype_of, input_shape_of, options_of, shape_of
+from fastseq.layers.arriving import is_arriving, reserved
 from fastseq.layers.calls import LayerCall, flatten, unflatten
+from fastseq.layers.description import Described, arguments_of, plain
 from fastseq.layers.handwritten import by_hand
 
 __all__ = ["Layer"]
@@ -46,55 +46,7 @@ def reset_names() -> None:
     _names.clear()
 
 
-# --- weights that are on their way -----------------------------------------------------------------
-
-
-class _Arriving(threading.local):
-    """How many numbers the file that is being read has for weights; None where none is read."""
-
-    left: int | None = None
-
-
-_arriving = _Arriving()
-
-
-@contextmanager
-def arriving(numbers: int) -> Iterator[None]:
-    """Within it new weights are 0 and draw nothing at random: their values come later, from a file.
-
-    Args:
-        numbers: How many numbers the file holds: there is no room for more.
-    """
-    before, _arriving.left = _arriving.left, numbers
-    try:
-        yield
-    finally:
-        _arriving.left = before
-
-
-def _reserved(sizes: Any, dtype: Any, function: str) -> Array:
-    """Room for a weight whose value is in the file."""
-    count = math.prod(sizes)
-    if _arriving.left is None or count > _arriving.left:
-        rule = f"fit into the {_arriving.left} numbers left in the file"
-        raise ValueError(message(function, "shape", rule, str(sizes)))
-    _arriving.left -= count
-    return np.zeros(sizes, dtype)
-
-
-# --- layers ---------------------------------------------------------------------------------------
-
-_SHAPE_OPTIONS = (
-    "input_shape",
-    "batch_input_shape",
-    "batch_shape",
-    "input_dim",
-    "input_length",
-    "batch_size",
-)
-
-
-class Layer:
+class Layer(Described):
     """Base of all layers.
 
     A subclass keeps its arguments as attributes of the same name, makes its weights in ``build`` and
@@ -131,8 +83,8 @@ class Layer:
     ) -> None:
         kind = type(self).__name__
         for option in options:
-            if option not in _SHAPE_OPTIONS:
-                known = _options_of(type(self))
+            if option not in SHAPE_OPTIONS:
+                known = options_of(type(self))
                 rule = f"be among {', '.join(known)}"
                 raise TypeError(message(kind, "options", rule, unknown(option, known)))
         if name is not None and not isinstance(name, str):
@@ -141,12 +93,12 @@ class Layer:
         self.name = unique_name(kind) if name is None else name
         self.built = False
         self._trainable = bool(trainable)
-        self.dtype = _dtype(dtype, kind)
+        self.dtype = dtype_of(dtype, kind)
         self.variables_made: list[Variable] = []
         self._calls: list[LayerCall] = []
         self._added: list[Any] | None = None  # losses of the call that is being traced
         self._plans: dict[Any, Any] = {}
-        self.batch_input_shape = _input_shape(kind, options)
+        self.batch_input_shape = input_shape_of(kind, options)
 
     def refuse_unless_none(self, **values: Any) -> None:
         """Raises ValueError for an argument of Keras's that has no meaning here yet."""
@@ -214,9 +166,9 @@ class Layer:
         if None in sizes:
             raise ValueError(message(f"{kind}.add_weight", "shape", "be known", str(sizes)))
         make = initializers.get("glorot_uniform" if initializer is None else initializer, kind, "initializer")
-        made = self.dtype if dtype is None else _dtype(dtype, kind)
-        if _arriving.left is not None:
-            value = _reserved(sizes, made, f"{kind}.add_weight")
+        made = self.dtype if dtype is None else dtype_of(dtype, kind)
+        if is_arriving():
+            value = reserved(sizes, made, f"{kind}.add_weight")
         else:
             value = np.asarray(make(sizes, made), order="C")
         variable = Variable(value, f"{self.name}/{name or 'weight'}", trainable)
@@ -269,7 +221,7 @@ class Layer:
     def make_seed(self, seed: int | None = None) -> RandomSeed:
         """A source of seeds for this layer's randomness: from ``seed``, or drawn."""
         if seed is None:
-            return RandomSeed(0 if _arriving.left is not None else draw_seed())
+            return RandomSeed(0 if is_arriving() else draw_seed())
         return RandomSeed(number(seed, type(self).__name__, "seed", low=0, whole=True))
 
     @property
@@ -522,26 +474,17 @@ class Layer:
         shapes = [symbol.shape for symbol in flatten(outputs)]
         return shapes[0] if len(shapes) == 1 else shapes
 
-    def config_class(self) -> type[Layer]:
-        """The class whose ``from_config`` makes a layer of what ``get_config`` gives."""
-        return type(self)
-
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again, as plain values."""
         config: dict[str, Any] = {"name": self.name, "trainable": self.trainable, "dtype": str(self.dtype)}
         if self.batch_input_shape is not None:
             config["batch_input_shape"] = self.batch_input_shape
         if self.activity_regularizer is not None:
-            config["activity_regularizer"] = _plain(self.activity_regularizer)
-        for argument in _arguments(type(self)):
+            config["activity_regularizer"] = plain(self.activity_regularizer)
+        for argument in arguments_of(type(self)):
             if argument not in config and argument != "weights" and hasattr(self, argument):
-                config[argument] = _plain(getattr(self, argument))
+                config[argument] = plain(getattr(self, argument))
         return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """A new layer with these arguments and weights of its own."""
-        return cls(**{name: _remade(value) for name, value in config.items()})
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
@@ -566,121 +509,3 @@ def _kept(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = list(value.values())
     return [leaf for item in value for leaf in _kept(item)] if isinstance(value, (list, tuple)) else [value]
-
-
-def _remade(value: Any) -> Any:
-    """The layers that a value describes, made."""
-    if isinstance(value, (list, tuple)):
-        return type(value)(_remade(one) for one in value)
-    return from_config(value) if _is_layer(value) else value
-
-
-def _is_layer(value: Any) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
-        return False
-    return _class_of(value["class_name"]) is not None
-
-
-def _classes() -> dict[str, type[Layer]]:
-    """All layers by the name of their class; while a file is read, those of fastseq alone."""
-    found, todo = {}, [Layer]
-    while todo:
-        cls = todo.pop()
-        if not _registry.is_reading() or cls.__module__.startswith("fastseq."):
-            found[cls.__name__] = cls
-        todo += cls.__subclasses__()
-    return found
-
-
-def _class_of(name: Any) -> Any:
-    """The layer's class that a description names, or None."""
-    own = _registry.find(name)
-    if isinstance(own, type) and issubclass(own, Layer):
-        return own
-    return _classes().get(name) if isinstance(name, str) else None
-
-
-def from_config(description: dict[str, Any]) -> Any:
-    """The layer described by ``{"class_name": ..., "config": ...}``.
-
-    Raises:
-        ValueError: There is no layer of that name; the text lists the known ones.
-    """
-    name = description["class_name"]
-    cls = _class_of(name)
-    if cls is None:
-        known = sorted(n for n in _classes() if not n.startswith("_"))
-        rule = f"be one of {', '.join(known)}"
-        if _registry.is_reading():
-            rule += ", or of custom_objects"
-        raise ValueError(message("from_config", "class_name", rule, unknown(name, known)))
-    return cls.from_config(description["config"])
-
-
-def to_config(layer: Layer) -> dict[str, Any]:
-    """``{"class_name": ..., "config": ...}`` of a layer."""
-    return {"class_name": _registry.get_registered_name(layer.config_class()), "config": layer.get_config()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (initializers.Initializer, regularizers.Regularizer, constraints.Constraint)):
-        return {"class_name": _registry.get_registered_name(type(value)), "config": value.get_config()}
-    if isinstance(value, Layer):
-        return to_config(value)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(one) for one in value)
-    return value
-
-
-def _arguments(cls: type) -> list[str]:
-    """The named arguments of a layer's constructor, those of its bases too."""
-    names: dict[str, None] = {}
-    for base in cls.__mro__:
-        if base is Layer or "__init__" not in vars(base) or not issubclass(base, Layer):
-            continue
-        for name, parameter in list(inspect.signature(base.__init__).parameters.items())[1:]:
-            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
-                names[name] = None
-    return list(names)
-
-
-def _options_of(cls: type) -> list[str]:
-    return sorted({*_arguments(cls), "name", "trainable", "dtype", "activity_regularizer", *_SHAPE_OPTIONS})
-
-
-def _dtype(dtype: Any, kind: str) -> np.dtype[Any]:
-    if dtype is None:
-        return np.dtype(floatx())
-    try:
-        made = np.dtype(dtype)
-    except TypeError:
-        made = np.dtype(object)
-    if made not in (np.float32, np.float64):
-        raise ValueError(message(kind, "dtype", "be float32 or float64", describe(dtype)))
-    chosen: np.dtype[Any] = made
-    return chosen
-
-
-def shape_of(value: Any, function: str, argument: str) -> Shape:
-    """A shape given by a user: positive integers, or None where unknown."""
-    sizes = value if isinstance(value, (list, tuple)) else (value,)
-    for size in sizes:
-        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-        if size is not None and not (whole and size >= 0):
-            raise ValueError(message(function, argument, "be integers of at least 0, or None", repr(value)))
-    return tuple(None if size is None else int(size) for size in sizes)
-
-
-def _input_shape(kind: str, options: dict[str, Any]) -> Shape | None:
-    """(batch, ...) from the ways in which a first layer may say what its input is."""
-    for name in ("batch_input_shape", "batch_shape"):
-        if options.get(name) is not None:
-            return shape_of(options[name], kind, name)
-    batch = (options.get("batch_size"),)
-    if options.get("input_shape") is not None:
-        return batch + shape_of(options["input_shape"], kind, "input_shape")
-    if options.get("input_dim") is not None:
-        features = shape_of(options["input_dim"], kind, "input_dim")
-        steps = shape_of(options["input_length"], kind, "input_length") if "input_length" in options else ()
-        return batch + steps + features
-    return None

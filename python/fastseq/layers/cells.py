@@ -14,8 +14,9 @@ import numpy as np
 from fastseq import ops
 from fastseq._arrays import describe, message
 from fastseq._symbol import Symbol
-from fastseq.layers.base import Layer, from_config
+from fastseq.layers.base import Layer
 from fastseq.layers.calls import flatten, unflatten
+from fastseq.layers.description import from_config
 from fastseq.layers.rnn import GRU, LSTM, KeepsStates, Recurrent, SimpleRNN
 
 __all__ = ["RNN", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]

@@ -9,7 +9,8 @@ from typing import Any
 from fastseq import activations, initializers, ops
 from fastseq._arrays import describe, message, number
 from fastseq._symbol import Variable
-from fastseq.layers.base import Layer, shape_of
+from fastseq.layers.arguments import shape_of
+from fastseq.layers.base import Layer
 
 __all__ = [
     "Activation",

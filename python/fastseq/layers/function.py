@@ -8,7 +8,8 @@ from typing import Any
 
 from fastseq._arrays import describe, message
 from fastseq._symbol import Symbol
-from fastseq.layers.base import Layer, shape_of
+from fastseq.layers.arguments import shape_of
+from fastseq.layers.base import Layer
 from fastseq.layers.calls import flatten
 from fastseq.layers.traced import TracedFunction, described
 

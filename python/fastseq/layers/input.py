@@ -9,7 +9,8 @@ import numpy as np
 from fastseq._arrays import message
 from fastseq._floatx import floatx
 from fastseq._symbol import Symbol
-from fastseq.layers.base import Layer, shape_of
+from fastseq.layers.arguments import shape_of
+from fastseq.layers.base import Layer
 from fastseq.layers.calls import LayerCall
 
 __all__ = ["Input", "InputLayer"]

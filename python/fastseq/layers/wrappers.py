@@ -7,9 +7,10 @@ from typing import Any
 from fastseq import ops
 from fastseq._arrays import describe, message
 from fastseq._symbol import Symbol
-from fastseq.layers.base import Layer, to_config
+from fastseq.layers.base import Layer
 from fastseq.layers.calls import flatten
 from fastseq.layers.core import Activation, Dense, Dropout
+from fastseq.layers.description import to_config
 from fastseq.layers.rnn import Recurrent
 
 __all__ = ["Bidirectional", "TimeDistributed", "Wrapper"]

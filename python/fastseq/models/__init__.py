@@ -6,7 +6,7 @@ from typing import Any
 
 from fastseq._arrays import describe, message
 from fastseq._registry import custom_object_scope, reading
-from fastseq.layers.base import from_config
+from fastseq.layers.description import from_config
 from fastseq.models.files import load_model, save_model
 from fastseq.models.model import Model
 from fastseq.models.sequential import Sequential

@@ -10,8 +10,8 @@ import numpy as np
 from fastseq import _registry
 from fastseq.callbacks import History
 from fastseq.checkpoint import all_layers, unpack_state
-from fastseq.layers.base import arriving
-from fastseq.layers.base import from_config as layer_from_config
+from fastseq.layers.arriving import arriving
+from fastseq.layers.description import from_config as layer_from_config
 from fastseq.models.files import pack_model
 from fastseq.optimizers import Optimizer
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from fastseq._arrays import describe, message
 from fastseq._symbol import Symbol
-from fastseq.layers.base import Layer, to_config
-from fastseq.layers.base import from_config as layer_from_config
+from fastseq.layers.base import Layer
 from fastseq.layers.calls import LayerCall, flatten
+from fastseq.layers.description import from_config as layer_from_config
+from fastseq.layers.description import to_config
 from fastseq.layers.input import InputLayer
 from fastseq.layers.traced import TracedFunction, described, known_type
 

@@ -13,8 +13,9 @@ from typing import Any
 from fastseq import _registry
 from fastseq._arrays import Array, message
 from fastseq.checkpoint import optimizer_arrays, pack_state, set_optimizer, unpack_state, weight_names
-from fastseq.layers.base import arriving, to_config
-from fastseq.layers.base import from_config as layer_from_config
+from fastseq.layers.arriving import arriving
+from fastseq.layers.description import from_config as layer_from_config
+from fastseq.layers.description import to_config
 from fastseq.models.objects import compile_config, made_of
 from fastseq.weights import read_weights, write_weights
 

@@ -7,7 +7,8 @@ import json
 import os
 from typing import Any
 
-from fastseq.layers.base import Layer, to_config
+from fastseq.layers.base import Layer
+from fastseq.layers.description import to_config
 from fastseq.models import copies, files
 
 __all__ = ["Kept"]

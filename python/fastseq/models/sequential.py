@@ -10,9 +10,10 @@ import numpy as np
 from fastseq import _registry
 from fastseq._arrays import column, describe, message
 from fastseq._symbol import Symbol, Variable
-from fastseq.layers.base import Layer, to_config
-from fastseq.layers.base import from_config as layer_from_config
+from fastseq.layers.base import Layer
 from fastseq.layers.calls import flatten
+from fastseq.layers.description import from_config as layer_from_config
+from fastseq.layers.description import to_config
 from fastseq.layers.input import InputLayer
 from fastseq.models.description import plain
 from fastseq.models.model import Model
