@@ -24,4 +24,5 @@ def test_code_runs(page, tmp_path):
     if page.name == "coming_from_keras.md":
         assert "run a model on data instead" in done.stdout
         assert "LSTM: activation must be one of elu, " in done.stdout
+        assert "(did you mean 'categorical_crossentropy'?)" in done.stdout
         assert "True\n" in done.stdout
