@@ -237,7 +237,7 @@ def test_weighted_metrics_as_in_keras():
          "TopKCategoricalAccuracy: k must be at least 1, got 0"),
         (lambda: metrics.BinaryCrossentropy(logits=True), TypeError,
          "BinaryCrossentropy: options must be among name, dtype, from_logits, label_smoothing, axis, "
-         "got 'logits'"),
+         "got 'logits' (did you mean 'from_logits'?)"),
         (lambda: metrics.get("preccision"), ValueError,
          f"metrics.get: identifier must be one of {', '.join(sorted(metrics.KNOWN))}, got 'preccision' "
          "(did you mean 'precision'?)"),

@@ -87,7 +87,7 @@ def test_own_schedule():
 def test_own_schedule_in_a_file(tmp_path):
     """As any object of one's own, by its registered name."""
 
-    @fastseq.utils.register_keras_serializable("tests")
+    @fastseq.utils.register_keras_serializable("schedules of tests")
     class Third(schedules.LearningRateSchedule):
         def __init__(self, start):
             self.start = start
