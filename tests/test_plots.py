@@ -30,6 +30,7 @@ def test_a_history(tmp_path):
         np.testing.assert_array_equal(lines["validation"].get_ydata(), history.history[f"val_{name}"])
         assert lines["training"].get_xdata()[0] == 1
     assert [a.get_ylabel() for a in utils.plot_history(history.history, ["loss"]).axes] == ["loss"]
+    assert [a.get_ylabel() for a in utils.plot_history(history.history, "loss").axes] == ["loss"]
     with pytest.raises(ValueError) as error:
         fastseq.plot_history(history, ["los"])
     assert str(error.value) == "plot_history: quantities must be among accuracy, loss, got 'los'"

@@ -35,7 +35,7 @@ def _figure(function: str, **options: Any) -> Any:
 
 def plot_history(
     history: History | Mapping[str, Sequence[float]],
-    quantities: Sequence[str] | None = None,
+    quantities: str | Sequence[str] | None = None,
     title: str | None = None,
     to_file: str | os.PathLike[str] | None = None,
     *,
@@ -45,7 +45,7 @@ def plot_history(
 
     Args:
         history: What ``fit`` returned, or its ``history``.
-        quantities: Which of its values, one picture beside the other; all by default.
+        quantities: Which of its values, one or several, one picture beside the other; all by default.
         title: Above them.
         to_file: An image file to write.
         function: Who asks, for the error's text.
@@ -57,7 +57,8 @@ def plot_history(
     """
     values = history.history if isinstance(history, History) else dict(history)
     own = [name for name in values if not name.startswith("val_")]
-    wanted = own if quantities is None else list(quantities)
+    named = [quantities] if isinstance(quantities, str) else quantities
+    wanted = own if named is None else list(named)
     for name in wanted or [""]:
         if name not in values and f"val_{name}" not in values and (quantities is None or values):
             raise ValueError(message(function, "quantities", f"be among {', '.join(own)}", describe(name)))
