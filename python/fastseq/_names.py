@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -10,6 +11,19 @@ from fastseq import _registry
 from fastseq._arrays import describe, message
 
 _T = TypeVar("_T")
+
+
+class ByArguments:
+    """What its arguments make again: a subclass keeps them under their own names."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make it again."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """A new one with these arguments."""
+        return cls(**config)
 
 
 def snake(name: str) -> str:

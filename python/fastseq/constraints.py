@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from fastseq._arrays import Array, describe, message, number
 from fastseq._floatx import EPSILON
-from fastseq._names import made_from, snake
+from fastseq._names import ByArguments, made_from, snake
 
 __all__ = [
     "Constraint",
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 
-class Constraint:
+class Constraint(ByArguments):
     """Makes weights of weights; a subclass defines ``__call__`` and keeps its arguments' names.
 
     A function of an array serves as well.
@@ -35,15 +34,6 @@ class Constraint:
     def __call__(self, w: Array) -> Array:
         """The weights that are to take the place of ``w``, an array of its shape."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this constraint again."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """A new constraint with these arguments."""
-        return cls(**config)
 
 
 class NonNeg(Constraint):

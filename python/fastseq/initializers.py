@@ -6,7 +6,6 @@ seed it gives the same values at every call.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastseq._arrays import Array, describe, message, number
-from fastseq._names import made_from, snake
+from fastseq._names import ByArguments, made_from, snake
 from fastseq._random import generator
 
 if TYPE_CHECKING:
@@ -44,20 +43,12 @@ __all__ = [
 TRUNCATED_DEVIATION = 0.87962566103423978
 
 
-class Initializer:
+class Initializer(ByArguments):
     """Makes an array of a given shape; subclasses define ``__call__`` and keep their arguments' names."""
 
     def __call__(self, shape: Sequence[int], dtype: DTypeLike = np.float32) -> Array:
         """Returns an array of ``shape`` and ``dtype``."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this initializer again."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Initializer:
-        return cls(**config)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.get_config().items())})"

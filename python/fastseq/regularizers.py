@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import numpy as np
 
 from fastseq import ops
 from fastseq._arrays import describe, message, number
-from fastseq._names import made_from, snake
+from fastseq._names import ByArguments, made_from, snake
 
 __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "get", "l1", "l1_l2", "l2"]
 
 
-class Regularizer:
+class Regularizer(ByArguments):
     """A penalty; a subclass defines ``__call__`` and keeps its arguments' names.
 
     A function of one argument serves as well. Both are written with ``fastseq.ops``, operators and slices,
@@ -24,15 +23,6 @@ class Regularizer:
     def __call__(self, x: Any) -> Any:
         """The penalty of an array, or of a Symbol or Variable as part of a graph."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this regularizer again."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """A new regularizer with these arguments."""
-        return cls(**config)
 
     def _factor(self, value: Any, argument: str) -> Any:
         return number(value, type(self).__name__, argument, low=0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Any
 
 from fastseq import _registry
 from fastseq._arrays import describe, message, number
-from fastseq._names import made_from, snake
+from fastseq._names import ByArguments, made_from, snake
 
 __all__ = [
     "CosineDecay",
@@ -24,21 +23,12 @@ __all__ = [
 ]
 
 
-class LearningRateSchedule:
+class LearningRateSchedule(ByArguments):
     """A learning rate for each step; a subclass defines ``__call__`` and keeps its arguments' names."""
 
     def __call__(self, step: int) -> Any:
         """The learning rate after ``step`` steps, 0 before the first."""
         raise NotImplementedError
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this schedule again."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> LearningRateSchedule:
-        """A new schedule with these arguments."""
-        return cls(**config)
 
     def _number(self, value: Any, argument: str, **bounds: Any) -> Any:
         return number(value, type(self).__name__, argument, **bounds)
