@@ -216,7 +216,8 @@ def test_dropout_rates_are_kept_and_seeds_differ():
 def test_same_bits_on_any_number_of_threads(cell, dtype, isa):
     op = Op(cell)
     before = fastseq.get_num_threads()
-    shapes = [(64, 9, 12, 128), (37, 6, 40, 96), (2, 20, 64, 128), (1, 30, 16, 200), (16, 12, 33, 256)]
+    # Three members own rows only from 72 on; fewer rows, and large weights, make them share units.
+    shapes = [(64, 9, 12, 128), (90, 4, 40, 96), (2, 20, 64, 128), (1, 30, 16, 200), (16, 12, 33, 256)]
     try:
         for batch, steps, features, units in shapes:
             inputs = problem(cell, batch, steps, features, units, dtype)
@@ -250,7 +251,7 @@ def test_many_threads_match_twin(cell):
     before = fastseq.get_num_threads()
     fastseq.set_num_threads(3)
     try:
-        for batch, steps, features, units in [(48, 5, 30, 100), (3, 12, 70, 200)]:
+        for batch, steps, features, units in [(80, 5, 30, 100), (3, 12, 70, 200), (20, 3, 150, 140)]:
             inputs = problem(cell, batch, steps, features, units, scale=0.2)
             run_both(op, inputs, np.float64)
             run_both(op, inputs, np.float64, mask=random_mask(batch, steps))

@@ -30,6 +30,9 @@ constexpr int steps_at_once(int vectors) { return registers == 16 && vectors % 2
 
 // What one pass over rows reads of B at most: it stays in the first level of cache while all rows use it.
 constexpr std::ptrdiff_t pass_bytes = FASTSEQ_VECTOR_BYTES == 64 ? 24576 : 16384;
+constexpr std::ptrdiff_t line_bytes = 64;
+
+std::ptrdiff_t smaller(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
 
 // Standalone and not inlined: GCC then keeps the sums in registers.
 template <class T, int Rows, int Vectors, bool Transposed>
@@ -93,8 +96,16 @@ void product_rows(const Product<T>& p) {
   constexpr int most = tile_rows(Vectors);
   // Even tiles: 16 rows in tiles of at most 6 are 6 + 5 + 5.
   std::ptrdiff_t tiles = (p.rows + most - 1) / most;
+  // What the next pass reads of B is fetched meanwhile, a part of it before each tile. Requests between the
+  // steps of k cost more than they save where another process shares the core.
+  const char* ahead = reinterpret_cast<const char*>(p.next_b);
+  std::ptrdiff_t ahead_lines = p.next_b ? pass_bytes / line_bytes : 0;
   for (std::ptrdiff_t row = 0; row < p.rows; --tiles) {
     const int rows = static_cast<int>((p.rows - row + tiles - 1) / tiles);
+    for (std::ptrdiff_t lines = (ahead_lines + tiles - 1) / tiles; lines > 0; --lines, --ahead_lines) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += line_bytes;
+    }
     product_tile_of<T, most, Vectors, Transposed>(p, row, rows);
     row += rows;
   }
@@ -131,24 +142,45 @@ void product_pass(const Product<T>& p, int vectors) {
 template <class T>
 void product(Product<T> p, int vectors) {
   const std::ptrdiff_t most = pass_bytes / (vectors * FASTSEQ_VECTOR_BYTES);
-  const std::ptrdiff_t depth = p.depth;
-  if (p.blocks * depth <= most || p.rows <= 2 * tile_rows(vectors)) return product_pass(p, vectors);
-  const std::ptrdiff_t all_blocks = p.blocks;
-  const std::ptrdiff_t block_step = depth < most ? most / depth : 1;
-  for (std::ptrdiff_t block = 0; block < all_blocks; block += block_step) {
-    p.blocks = block + block_step < all_blocks ? block_step : all_blocks - block;
-    const T* a = p.a;
-    for (std::ptrdiff_t k = 0; k < depth; k += most) {
-      p.depth = depth - k < most ? depth - k : most;
-      product_pass(p, vectors);
-      p.a += p.a_transposed ? p.depth * p.a_row : p.depth;
-      p.b += p.depth * p.blocks * p.b_row;
-      p.init = p.c;
-      p.init_row = p.c_row;
-      p.init_vector = p.c_vector;
-      p.lead_depth = 0;
+  const Product<T> all = p;
+  const bool few = all.rows <= 2 * tile_rows(vectors), short_lead = all.lead_depth <= most / 4;
+  if (few || (all.blocks * all.depth <= most && (short_lead || all.lead_depth + all.depth <= most)))
+    return product_pass(all, vectors);
+  // Each pass starts from the sums of the one before, and has the B of the one after it fetched.
+  const auto pass = [&](const T* a, const T* b, std::ptrdiff_t depth, const T* next_b) {
+    p.a = a;
+    p.b = b;
+    p.depth = depth;
+    p.next_b = all.next_b ? next_b : nullptr;
+    product_pass(p, vectors);
+    p.lead_depth = 0;
+    p.init = p.c;
+    p.init_row = p.c_row;
+    p.init_vector = p.c_vector;
+  };
+  if (!short_lead) {
+    p.lead_depth = 0;
+    p.blocks = 1;
+    p.a_row = all.lead_row;
+    for (std::ptrdiff_t k = 0, depth = 0; k < all.lead_depth; k += depth) {
+      depth = smaller(most, all.lead_depth - k);
+      const T* b = all.lead_b + k * all.b_row;
+      pass(all.lead_a + k, b, depth, k + depth < all.lead_depth ? b + depth * all.b_row : all.b);
     }
-    p.a = a + p.blocks * p.a_block;
+    p.a_row = all.a_row;
+  }
+  const T* b = all.b;
+  const std::ptrdiff_t block_step = all.depth < most ? most / all.depth : 1;
+  for (std::ptrdiff_t block = 0; block < all.blocks; block += p.blocks) {
+    p.blocks = smaller(block_step, all.blocks - block);
+    for (std::ptrdiff_t k = 0, depth = 0; k < all.depth; k += depth) {
+      depth = smaller(most, all.depth - k);
+      const T* after = b + p.blocks * depth * all.b_row;
+      const bool last = block + p.blocks == all.blocks && k + depth == all.depth;
+      pass(all.a + block * all.a_block + (all.a_transposed ? k * all.a_row : k), b, depth,
+           last ? all.next_b : after);
+      b = after;
+    }
   }
 }
 

@@ -39,6 +39,10 @@ struct Product {
   // Where they go: c[r * c_row + v * c_vector].
   T* c;
   std::ptrdiff_t c_row, c_vector;
+
+  // The B of the product that comes next, fetched on the way, as this one's own is from pass to pass; nullptr
+  // where B is near enough: requests that are not needed cost 2 to 6 %.
+  const T* next_b;
 };
 
 // Columns of the best tile when the caller is free to choose.

@@ -137,6 +137,7 @@ class BackwardLoop {
       q.depth = size;
       q.b = packed + v * L * inner;
       q.b_row = wide * L;
+      if (share_.far(call_.units, size)) q.next_b = packed + (v + wide < last ? v + wide : first) * L * inner;
       q.init = init ? init + rows.begin * call_.state_row + v * L : nullptr;
       q.init_row = call_.state_row;
       q.init_vector = L;
@@ -210,6 +211,7 @@ class BackwardLoop {
     q.depth = S::input;
     q.b = b_.packed_kernel_back + v * L * call_.panels * S::input;
     q.b_row = wide * L;
+    if (share_.far(call_.features, S::input)) q.next_b = q.b + wide * L * call_.panels * S::input;
     q.c = out + v * L;
     q.c_row = b_.feature_row;
     q.c_vector = L;
@@ -258,9 +260,9 @@ class BackwardLoop {
     }
   }
 
-  // out (+)= a' d over `frames` frames: one panel of a weight gradient.
+  // out (+)= a' d over `frames` frames: one panel of a weight gradient. next_d is what is read after d.
   FASTSEQ_OUTLINE static void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d,
-                                    int size, std::ptrdiff_t frames, bool add, T* out) {
+                                    int size, std::ptrdiff_t frames, bool add, T* out, const T* next_d) {
     Product<T> q = {};
     q.rows = rows;
     q.a = a;
@@ -270,6 +272,7 @@ class BackwardLoop {
     q.a_transposed = true;
     q.b = d;
     q.b_row = S::frame;
+    q.next_b = next_d;
     q.init = add ? out : nullptr;
     q.init_row = size;
     q.init_vector = L;
@@ -279,45 +282,56 @@ class BackwardLoop {
     product_wide(q, size / L);
   }
 
+  // All weights of a panel while a chunk's gradients of its sums are in cache.
   void weight_gradients() {
     const Range panels = part_of(call_.panels, share_.team);
-    const std::ptrdiff_t D = call_.features, H = call_.units;
-    if (b_.dkernel || b_.dbias) {
-      const T* sums = b_.drepeated ? b_.drepeated : call_.gates;
-      const std::ptrdiff_t panel_stride = b_.drepeated ? call_.batch * S::frame : call_.gate_panel;
-      const std::ptrdiff_t frames = b_.drepeated ? call_.batch : call_.frames.count;
-      each_chunk(0, frames, panels, [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count, bool add) {
-        const T* d = sums + p * panel_stride + at * S::frame;
-        if (b_.dkernel)
-          outer(call_.inputs + at * D, D, D, d + S::input_at, S::input, count, add,
-                b_.dkernel_panels + p * D * S::input);
-        if (b_.dbias) sum_frames(d, count, add, b_.dbias_panels + p * S::frame);
+    if (b_.drepeated && (b_.dkernel || b_.dbias))
+      each_chunk(call_.batch, panels, [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count) {
+        input_weights(p, b_.drepeated + (p * call_.batch + at) * S::frame, at, count);
       });
-    }
-    if (b_.drecurrent_kernel) {
-      const std::ptrdiff_t from = call_.h0 ? 0 : call_.frames.steps > 0 ? call_.frames.first[1] : 0;
-      each_chunk(from, call_.frames.count, panels,
-                 [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count, bool add) {
-                   const T* d = gates(p, at);
-                   outer(call_.h_in + at * call_.state_row, call_.state_row, H, d + S::open_at, S::open,
-                         count, add, b_.dopen_panels + p * H * S::open);
-                   if constexpr (two_products)
-                     outer(call_.reset + at * call_.state_row, call_.state_row, H, d + S::close_at, S::close,
-                           count, add, b_.dclose_panels + p * H * S::close);
-                 });
-    }
+    const bool inputs = !b_.drepeated && (b_.dkernel || b_.dbias);
+    if (inputs || b_.drecurrent_kernel)
+      each_chunk(call_.frames.count, panels, [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count) {
+        if (inputs) input_weights(p, gates(p, at), at, count);
+        if (b_.drecurrent_kernel)
+          recurrent_weights(p, at, count, p + 1 < panels.end ? gates(p + 1, at) : nullptr);
+      });
     add_weights(panels);
   }
 
-  // f(panel, first frame, frames, add to what is there) in the order of frames; no frames at all: zeros.
+  void input_weights(std::ptrdiff_t p, const T* d, std::ptrdiff_t at, std::ptrdiff_t count) {
+    const std::ptrdiff_t D = call_.features;
+    if (b_.dkernel)
+      outer(call_.inputs + at * D, D, D, d + S::input_at, S::input, count, at > 0,
+            b_.dkernel_panels + p * D * S::input, nullptr);
+    if (b_.dbias) sum_frames(d, count, at > 0, b_.dbias_panels + p * S::frame);
+  }
+
+  // Frames without a state before them take no part.
+  void recurrent_weights(std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count, const T* next_d) {
+    const std::ptrdiff_t H = call_.units, end = at + count;
+    const std::ptrdiff_t first = call_.h0 ? 0 : call_.frames.steps > 0 ? call_.frames.first[1] : 0;
+    if (end <= first && end < call_.frames.count) return;
+    const bool add = at > first;
+    if (at < first) at = first;
+    const std::ptrdiff_t frames = at < end ? end - at : 0;  // none at all: zeros
+    const T* d = gates(p, at);
+    outer(call_.h_in + at * call_.state_row, call_.state_row, H, d + S::open_at, S::open, frames, add,
+          b_.dopen_panels + p * H * S::open, two_products ? nullptr : next_d);
+    if constexpr (two_products)
+      outer(call_.reset + at * call_.state_row, call_.state_row, H, d + S::close_at, S::close, frames, add,
+            b_.dclose_panels + p * H * S::close, next_d);
+  }
+
+  // f(panel, first frame, frames) in the order of frames; once with no frames where there are none.
   template <class F>
-  FASTSEQ_INLINE static void each_chunk(std::ptrdiff_t from, std::ptrdiff_t to, Range panels, F f) {
-    std::ptrdiff_t at = from;
+  FASTSEQ_INLINE static void each_chunk(std::ptrdiff_t frames, Range panels, F f) {
+    std::ptrdiff_t at = 0;
     do {
-      const std::ptrdiff_t count = smaller(weight_chunk, to - at);
-      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) f(p, at, count > 0 ? count : 0, at > from);
+      const std::ptrdiff_t count = smaller(weight_chunk, frames - at);
+      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) f(p, at, count);
       at += count;
-    } while (at < to);
+    } while (at < frames);
   }
 
   FASTSEQ_OUTLINE static void sum_frames(const T* d, std::ptrdiff_t frames, bool add, T* out) {

@@ -21,6 +21,9 @@ FASTSEQ_INLINE Range part_of(std::ptrdiff_t n, const Team& team, std::ptrdiff_t 
 
 FASTSEQ_INLINE std::ptrdiff_t smaller(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
 
+// Of packed weights: they stay in the second level of cache from step to step.
+constexpr std::ptrdiff_t near_bytes = 384 * 1024;
+
 // The sizes every loop needs, and this member's share: all panels of some rows, or some panels of all rows.
 template <class T, Cell cell>
 struct Share {
@@ -63,6 +66,11 @@ struct Share {
     std::ptrdiff_t row = 0, seen = 0;
     while (row < call.batch && seen < target) seen += frames.row_steps[row++];
     return row;
+  }
+
+  // Packed weights that this member reads again and again, but that its second level of cache does not keep.
+  bool far(std::ptrdiff_t depth, int size) const {
+    return (panels.end - panels.begin) * depth * size * static_cast<std::ptrdiff_t>(sizeof(T)) > near_bytes;
   }
 
   void meet() const {

@@ -153,6 +153,7 @@ class ForwardLoop {
     q.depth = call_.features;
     q.b = f_.packed_kernel + p * call_.features * S::input;
     q.b_row = S::input;
+    if (share_.far(call_.features, S::input)) q.next_b = q.b + call_.features * S::input;
     q.init = bias + S::input_at;
     q.init_vector = S::L;
     q.c = sums + S::input_at;
@@ -181,6 +182,11 @@ class ForwardLoop {
       });
   }
 
+  // The panel a member works on after p: the next step starts over.
+  std::ptrdiff_t next_panel(std::ptrdiff_t p) const {
+    return p + 1 < share_.panels.end ? p + 1 : share_.panels.begin;
+  }
+
   // sums + h U for one panel of a step, for `count` slots at `at`. Starts from what x W + b left, or from b
   // with x W on the way.
   void recur(std::ptrdiff_t p, std::ptrdiff_t step, Range rows, const T* h, const T* packed, int at, int size,
@@ -193,6 +199,8 @@ class ForwardLoop {
     q.depth = call_.units;
     q.b = packed + p * call_.units * size;
     q.b_row = size;
+    const bool far = share_.far(call_.units, size);
+    if (far) q.next_b = packed + next_panel(p) * call_.units * size;
     q.init = init + rows.begin * S::frame + at;
     q.init_row = S::frame;
     q.init_vector = S::L;
@@ -200,6 +208,7 @@ class ForwardLoop {
       q.lead_a = inputs(call_.frames.first[step] + rows.begin);
       q.lead_row = q.lead_depth = call_.features;
       q.lead_b = f_.packed_kernel + p * call_.features * S::input;
+      if (far) q.next_b = f_.packed_kernel + next_panel(p) * call_.features * S::input;
       q.init = f_.packed_bias + p * S::frame + at;
       q.init_row = 0;
     }

@@ -24,6 +24,20 @@ std::ptrdiff_t spread(std::ptrdiff_t elements, std::ptrdiff_t odd_of_lines) {
   return lines * line;
 }
 
+// A stride of panels whose neighbours lie far apart among the sets of the caches, so that a step's frames of
+// all panels fit them together: multiples of the golden ratio are spread evenly whatever their number.
+// Without it, panels a power of two apart evict each other: the product of a step's gradients then waited for
+// the third level of cache.
+template <class T>
+std::ptrdiff_t spread_panels(std::ptrdiff_t elements) {
+  const std::ptrdiff_t line = 64 / static_cast<std::ptrdiff_t>(sizeof(T));
+  const std::ptrdiff_t lines = (elements + line - 1) / line;
+  std::ptrdiff_t period = 1024;  // lines of one way of a second level of cache: 64 KiB
+  while (period > 8 && period > lines / 8) period /= 2;
+  const std::ptrdiff_t place = static_cast<std::ptrdiff_t>(0.618 * static_cast<double>(period)) | 1;
+  return (lines + (place - lines % period + period) % period) * line;
+}
+
 // Frames of all members that one chunk of steps aims at: large enough to use packed weights many times, small
 // enough that what a chunk writes is still in cache when its steps read it. Measured: flat between 200 and
 // 400 per member.
@@ -31,8 +45,12 @@ constexpr std::ptrdiff_t chunk_frames = 256;
 
 // Below so many flops per member a call is done sooner than a second member wakes up.
 constexpr double flops_worth_a_member = 4e5;
-// A member that owns fewer rows than this runs narrow tiles; units are shared instead.
-constexpr std::ptrdiff_t rows_worth_a_member = 8;
+// Members that own rows each read all weights at every step; members that own units meet at every step, and
+// each reads its own weights only. Measured on two cores: from so many rows of a member on, and from more
+// where the weights pass the second level of cache, rows are the faster share; 16 rows are slower by 8 to 45
+// %.
+constexpr std::ptrdiff_t rows_worth_a_member = 24, rows_worth_large_weights = 48;
+constexpr std::ptrdiff_t large_weights = 512 * 1024;  // bytes
 constexpr std::ptrdiff_t units_worth_a_member = 32;
 
 struct Sharing {
@@ -41,11 +59,16 @@ struct Sharing {
 };
 
 // The one place that decides how many threads share a call, and what they share.
-Sharing choose_sharing(double flops, std::ptrdiff_t batch, std::ptrdiff_t units) {
+template <class T>
+Sharing choose_sharing(double flops, const RnnCall<T>& c) {
+  const std::ptrdiff_t batch = c.batch, units = c.units;
+  const std::ptrdiff_t weights =
+      units * units * cell_layout(c.cell).gates * static_cast<std::ptrdiff_t>(sizeof(T));
   const std::ptrdiff_t worth = static_cast<std::ptrdiff_t>(flops / flops_worth_a_member) + 1;
   const std::ptrdiff_t members = std::min<std::ptrdiff_t>(num_threads(), worth);
   if (members <= 1) return {1, false};
-  if (batch >= members * rows_worth_a_member) return {static_cast<int>(members), false};
+  const std::ptrdiff_t rows = weights > large_weights ? rows_worth_large_weights : rows_worth_a_member;
+  if (batch >= members * rows) return {static_cast<int>(members), false};
   const std::ptrdiff_t by_units = std::min(members, units / units_worth_a_member);
   const std::ptrdiff_t by_rows = std::min(members, batch);
   if (by_units >= by_rows && by_units > 1) return {static_cast<int>(by_units), true};
@@ -109,7 +132,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
   c.bias = a.bias;
   c.h0 = a.h0;
   c.c0 = a.c0;
-  const Sharing sharing = choose_sharing(forward_flops(c), a.batch, a.units);
+  const Sharing sharing = choose_sharing(forward_flops(c), c);
   c.columns = sharing.columns;
   c.chunk_steps_frames = chunk_frames * sharing.members;
 
@@ -118,7 +141,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
   const std::ptrdiff_t state_frames = o.training ? std::max(frames, a.batch) : 2 * a.batch;
   const std::ptrdiff_t cell_frames = o.training ? frames : a.batch;
   c.state_row = spread<T>(size.panels * size.width, 16);
-  c.gate_panel = spread<T>(gate_frames * size.frame, 2);
+  c.gate_panel = spread_panels<T>(gate_frames * size.frame);
   const std::ptrdiff_t input_rows = o.repeat ? a.batch : o.training ? frames : most;
 
   kept.arena = Workspace::deal([&](Workspace& l) {
@@ -173,7 +196,7 @@ void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T
   const bool lstm = c.cell == Cell::lstm, two = size.close > 0;
   const std::ptrdiff_t wide = kernels().rnn->wide_vectors * size.lanes;
 
-  const Sharing sharing = choose_sharing(2 * forward_flops(c), c.batch, c.units);
+  const Sharing sharing = choose_sharing(2 * forward_flops(c), c);
   c.columns = sharing.columns;
   c.chunk_steps_frames = chunk_frames * sharing.members;
   b.dsequence = g.dsequence;
