@@ -1,86 +1,17 @@
 """The recurrent kernels against their float64 twins and central differences, on every instruction set."""
 
-import functools
 import itertools
 
 import numpy as np
 import pytest
-import reference
-from gradcheck import check_gradients
+from rnn_ops import CELLS, Op, assert_close, check, problem, random_mask, run_both
 
 import fastseq
 from fastseq import _core
 from fastseq.ops import rnn
 
-CELLS = ("lstm", "gru_after", "gru_before", "simple_rnn")
-GATES = {"lstm": 4, "gru_after": 3, "gru_before": 3, "simple_rnn": 1}
 # One lane short of a register, one over, whole panels, several panels; nothing but one unit.
 UNITS = (1, 7, 9, 15, 17, 33, 64)
-
-
-class Op:
-    """One cell's forward, backward and twin under one signature."""
-
-    def __init__(self, cell):
-        self.cell = cell
-        stem = "gru" if cell.startswith("gru") else cell
-        extra = {"reset_after": cell == "gru_after"} if stem == "gru" else {}
-        forward, twin = getattr(rnn, f"{stem}_forward"), getattr(reference, stem)
-        self.forward = lambda *a, **k: forward(*a, **k, **extra)
-        self.backward = getattr(rnn, f"{stem}_backward")
-        self.twin = lambda *a, **k: twin(*a, **k, **extra)
-        self.states = 2 if cell == "lstm" else 1
-
-
-def problem(cell, batch, steps, features, units, dtype=np.float64, seed=0, state=True, scale=0.5):
-    rng = np.random.default_rng(seed)
-    g = GATES[cell]
-
-    def normal(*shape):
-        return (rng.standard_normal(shape) * scale).astype(dtype)
-
-    bias = normal(2, g * units) if cell == "gru_after" else normal(g * units)
-    inputs = {
-        "x": normal(batch, steps, features),
-        "kernel": normal(features, g * units),
-        "recurrent_kernel": normal(units, g * units) / np.sqrt(units).astype(dtype),
-        "bias": bias,
-    }
-    if state:
-        inputs["initial_state"] = tuple(normal(batch, units) for _ in range(2 if cell == "lstm" else 1))
-    return inputs
-
-
-def check(op, inputs, **options):
-    # Bound here: check_gradients has a seed of its own.
-    check_gradients(functools.partial(op.forward, **options), op.backward, inputs)
-
-
-def random_mask(batch, steps, seed=1):
-    mask = np.random.default_rng(seed).random((batch, steps)) < 0.6
-    if batch > 2:
-        mask[1] = False  # a sequence with nothing in it
-        mask[2] = True
-    return mask
-
-
-def assert_close(got, want, dtype, what=""):
-    tolerance = 2e-5 if dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=what)
-
-
-def run_both(op, inputs, dtype, **options):
-    sequence, state, _ = op.forward(**inputs, **options)
-    want_sequence, want_state = op.twin(**inputs, **options)
-    assert sequence.dtype == dtype
-    assert sequence.shape == want_sequence.shape
-    assert_close(sequence, want_sequence, dtype, "sequence")
-    for part, (s, w) in enumerate(zip(state, want_state, strict=True)):
-        assert_close(s, w, dtype, f"state {part}")
-    inference, inference_state, saved = op.forward(**inputs, **options, training=False)
-    assert saved is None
-    assert np.array_equal(inference, sequence)
-    assert all(np.array_equal(a, b) for a, b in zip(inference_state, state, strict=True))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -259,6 +190,50 @@ def test_many_threads_match_twin(cell):
             check(op, inputs, recurrent_dropout=0.2, seed=1)
     finally:
         fastseq.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"dropout": 0.3, "recurrent_dropout": 0.2, "seed": 4}, {"masked": True, "go_backwards": True}],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_one_feature_a_frame_has_the_bits_of_a_product(cell, dtype, options, isa):
+    """A row of other features beside them, whose gradient is 0, makes all of them a product."""
+    batch, steps, features, units = 40, 9, 11, 37
+    inputs = problem(cell, batch, steps, features, units, dtype)
+    x, rng = inputs["x"], np.random.default_rng(5)
+    only = rng.integers(-1, features, (batch, steps, 1)) == np.arange(features)  # -1: a frame of zeros
+    x[:-1] = np.where(only, x, 0)[:-1]
+    options = dict(options)
+    if options.pop("masked", False):
+        options["mask"] = random_mask(batch, steps)
+    d = rng.standard_normal((batch, steps, units)).astype(dtype)
+    d[-1] = 0
+    results = []
+    for rows in (batch, batch - 1):
+        given = {**inputs, "x": x[:rows], "initial_state": tuple(s[:rows] for s in inputs["initial_state"])}
+        kept = {k: v[:rows] if k == "mask" else v for k, v in options.items()}
+        op = Op(cell)
+        sequence, state, saved = op.forward(**given, **kept)
+        grads = op.backward(saved, d[:rows])
+        inferred = op.forward(**given, **{k: v for k, v in kept.items() if "drop" not in k}, training=False)[
+            0
+        ]
+        by_row = [sequence, *state, grads.x, *grads.initial_state, inferred]
+        results.append([a[: batch - 1] for a in by_row] + [grads.kernel, grads.recurrent_kernel, grads.bias])
+    for product, placed in zip(*results, strict=True):
+        assert np.array_equal(product, placed)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_one_feature_a_frame(cell, isa):
+    inputs = problem(cell, 3, 4, 9, 5)
+    inputs["x"] *= np.eye(9)[np.random.default_rng(1).integers(0, 9, (3, 4))]
+    inputs["x"][1, 2] = 0
+    run_both(Op(cell), inputs, np.float64)
+    # dx by central differences would make every frame one of two features, which is what x looks like then.
+    check(Op(cell), inputs)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -301,10 +301,26 @@ class BackwardLoop {
 
   void input_weights(std::ptrdiff_t p, const T* d, std::ptrdiff_t at, std::ptrdiff_t count) {
     const std::ptrdiff_t D = call_.features;
-    if (b_.dkernel)
+    if (b_.dkernel && call_.places && one_place_each(call_.places, at, at + count))
+      add_placed(p, d + S::input_at, at, count);
+    else if (b_.dkernel)
       outer(call_.inputs + at * D, D, D, d + S::input_at, S::input, count, at > 0,
             b_.dkernel_panels + p * D * S::input, nullptr);
     if (b_.dbias) sum_frames(d, count, at > 0, b_.dbias_panels + p * S::frame);
+  }
+
+  // The kernel's gradient from frames of at most one feature, with the bits of the product.
+  FASTSEQ_OUTLINE void add_placed(std::ptrdiff_t p, const T* d, std::ptrdiff_t at, std::ptrdiff_t count) {
+    T* panel = b_.dkernel_panels + p * call_.features * S::input;
+    if (at == 0)
+      for (std::ptrdiff_t i = 0; i < call_.features * S::input; ++i) panel[i] = T(0);
+    for (std::ptrdiff_t i = at; i < at + count; ++i, d += S::frame) {
+      const std::int32_t k = call_.places[i];
+      if (k == no_place) continue;
+      const V x(call_.inputs[i * call_.features + k]);
+      T* row = panel + k * S::input;
+      for (int j = 0; j < S::input; j += L) (V::load(row + j) + x * V::load(d + j)).store(row + j);
+    }
   }
 
   // Frames without a state before them take no part.

@@ -131,6 +131,13 @@ struct Share {
   }
 };
 
+// Whether no frame of [from, to) has more than one feature.
+inline bool one_place_each(const std::int32_t* places, std::ptrdiff_t from, std::ptrdiff_t to) {
+  for (; from < to; ++from)
+    if (places[from] == many_places) return false;
+  return true;
+}
+
 // Products of more than four registers of columns go in tiles of three or four.
 template <class T>
 FASTSEQ_INLINE void product_wide(Product<T> p, int vectors) {

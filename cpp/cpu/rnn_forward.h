@@ -28,6 +28,21 @@ FASTSEQ_OUTLINE void copy_features(const RnnCall<T>& call, const T* from, std::p
   for (std::ptrdiff_t i = 0; i < call.features; ++i) to[i] = from[i] * mask[i];
 }
 
+// Where a frame's one feature is that is not 0.
+template <class T>
+FASTSEQ_OUTLINE std::int32_t place_of(const T* x, std::ptrdiff_t features) {
+  using V = Vec<T>;
+  constexpr unsigned all = (1u << V::lanes) - 1;
+  std::int32_t place = no_place;
+  for (std::ptrdiff_t i = 0; i < features; i += V::lanes) {
+    const unsigned found = all & ~lane_bits<T>(V::load_part(x + i, features - i) == V(T(0)));
+    if (found == 0) continue;
+    if (place != no_place || (found & (found - 1)) != 0) return many_places;
+    place = static_cast<std::int32_t>(i) + __builtin_ctz(found);
+  }
+  return place;
+}
+
 // `count` dropout factors of sequence n, each element with a number of its own.
 template <class T>
 FASTSEQ_OUTLINE void fill_mask(std::uint64_t seed, std::uint32_t stream, double rate, std::ptrdiff_t n,
@@ -55,6 +70,7 @@ class ForwardLoop {
   const RnnCall<T>& call_;
   const S share_;
   const bool joined_;              // x W comes with h U, in one product
+  bool sparse_ = false;            // this chunk's frames have one feature each: x W is one row of W
   std::ptrdiff_t gates_from_ = 0;  // the frame at which the buffers of gates and inputs start
 
  public:
@@ -90,6 +106,7 @@ class ForwardLoop {
     return call_.gates + panel * call_.gate_panel + (frame - gates_from_) * S::frame;
   }
   T* inputs(std::ptrdiff_t frame) const { return call_.inputs + (frame - gates_from_) * call_.features; }
+  std::int32_t& place(std::ptrdiff_t frame) const { return call_.places[frame - gates_from_]; }
 
   // Sums of x W on their own cost the way to memory and back; but made for several steps at once they read
   // the packed weights less often, which counts where the rows of a step are few for the features.
@@ -172,14 +189,37 @@ class ForwardLoop {
         while (call_.frames.first[step + 1] <= i) ++step;
         copy_features(call_, call_.x + call_.frames.input[i] * call_.features, i - call_.frames.first[step],
                       inputs(i));
+        if (call_.places) place(i) = place_of(inputs(i), call_.features);
       }
     });
     if (share_.shared_steps) share_.meet();
+    sparse_ = call_.places != nullptr;
+    if (sparse_)
+      share_.each_row_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+        sparse_ = sparse_ && one_place_each(call_.places, from - gates_from_, to - gates_from_);
+      });
+    if (sparse_) return;  // each step adds its own
     const std::ptrdiff_t alone = !joined_ ? end : begin == 0 && !call_.h0 ? 1 : begin;
     for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p)
       share_.each_row_run(begin, alone, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
         project_panel(p, inputs(from), gates(p, from), to - from);
       });
+  }
+
+  // The same for frames of at most one feature, with the bits of the product: all else it adds is 0 times a
+  // weight.
+  FASTSEQ_OUTLINE void place_panel(std::ptrdiff_t p, std::ptrdiff_t from, std::ptrdiff_t rows) {
+    const T* bias = f_.packed_bias + p * S::frame;
+    const T* kernel = f_.packed_kernel + p * call_.features * S::input;
+    T* sums = gates(p, from);
+    for (std::ptrdiff_t r = 0; r < rows; ++r, sums += S::frame) {
+      const std::int32_t k = place(from + r);
+      const V x(k == no_place ? T(0) : inputs(from + r)[k]);
+      const T* row = kernel + (k == no_place ? 0 : k) * S::input;
+      for (int j = 0; j < S::input_at; j += S::L) V::load(bias + j).store(sums + j);
+      for (int j = 0; j < S::input; j += S::L)
+        (V::load(bias + S::input_at + j) + x * V::load(row + j)).store(sums + S::input_at + j);
+    }
   }
 
   // The panel a member works on after p: the next step starts over.
@@ -204,7 +244,7 @@ class ForwardLoop {
     q.init = init + rows.begin * S::frame + at;
     q.init_row = S::frame;
     q.init_vector = S::L;
-    if (joined_) {
+    if (joined_ && !sparse_) {
       q.lead_a = inputs(call_.frames.first[step] + rows.begin);
       q.lead_row = q.lead_depth = call_.features;
       q.lead_b = f_.packed_kernel + p * call_.features * S::input;
@@ -255,6 +295,7 @@ class ForwardLoop {
     if (rows.begin < rows.end)
       for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
         const PanelStep<T> s = panel_step(p, step, rows, has_h);
+        if (sparse_) place_panel(p, call_.frames.first[step] + rows.begin, rows.end - rows.begin);
         if (has_h)
           recur(p, step, rows, share_.states(call_.h_in, step), f_.packed_open, S::open_at, S::open, s.inputs,
                 s.gates);

@@ -41,6 +41,9 @@ constexpr CellLayout cell_layout(Cell cell) {
   }
 }
 
+// A frame of one-hot or rarer features needs one row of the kernel, not a product with all of it.
+constexpr std::int32_t no_place = -1, many_places = -2;
+
 struct RnnFrames {
   std::ptrdiff_t steps;                // of the longest row
   std::ptrdiff_t count;                // of all frames
@@ -72,7 +75,9 @@ struct RnnCall {
   const T *x, *kernel, *recurrent_kernel, *bias;  // Keras's layouts; bias may be null
   const T *h0, *c0;                               // (N, H) or null
 
-  T* inputs;    // (frames, D) x in the order of frames, dropped where asked; (N, D) when repeated
+  T* inputs;  // (frames, D) x in the order of frames, dropped where asked; (N, D) when repeated
+  std::int32_t*
+      places;   // (frames) the one feature of a frame that is not 0, or no_place, or many_places; or null
   T* gates;     // [panel][frame][slot][width][L]
   T* repeated;  // [panel][row][slot][width][L]: x W + b of a repeated x, or null
   T* h_in;      // (frames, state_row) what enters the recurrent product at each frame

@@ -52,6 +52,8 @@ constexpr double flops_worth_a_member = 4e5;
 constexpr std::ptrdiff_t rows_worth_a_member = 24, rows_worth_large_weights = 48;
 constexpr std::ptrdiff_t large_weights = 512 * 1024;  // bytes
 constexpr std::ptrdiff_t units_worth_a_member = 32;
+// From so many features on, frames are looked through for those of one feature only.
+constexpr std::ptrdiff_t features_worth_a_look = 8;
 
 struct Sharing {
   int members;
@@ -146,6 +148,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
 
   kept.arena = Workspace::deal([&](Workspace& l) {
     l.take(c.inputs, input_rows * a.features);
+    l.take(c.places, input_rows, !o.repeat && a.features >= features_worth_a_look && a.features < INT32_MAX);
     l.take(c.gates, size.panels * c.gate_panel);
     l.take(c.repeated, size.panels * a.batch * size.frame, o.repeat);
     l.take(c.h_prev, state_frames * c.state_row);
