@@ -56,6 +56,12 @@ void run_team_erased(int, TeamFunction f, void* context) {
   work_alone(f, context);
 }
 
+void run_halves_erased(int, TeamFunction first, void* context_of_first, TeamFunction second,
+                       void* context_of_second) {
+  run_team_erased(1, first, context_of_first);
+  run_team_erased(1, second, context_of_second);
+}
+
 int num_threads() { return 1; }
 bool has_openmp() { return false; }
 
@@ -376,6 +382,31 @@ void run_team_erased(int wanted, TeamFunction f, void* context) {
     if (together) return;
   }
   work_alone(f, context);
+}
+
+void run_halves_erased(int wanted, TeamFunction first, void* context_of_first, TeamFunction second,
+                       void* context_of_second) {
+  Meeting meetings[2];
+  run_team(wanted, [&](const Team& team) noexcept {
+    if (team.count == 1) {
+      first(context_of_first, team);
+      second(context_of_second, team);
+      return;
+    }
+    const int of_first = (team.count + 1) / 2;
+    if (team.count > 2) {  // somebody will meet: a half of one never does
+      if (team.index == 0) {
+        meetings[0].count = of_first;
+        meetings[1].count = team.count - of_first;
+        for (Meeting& m : meetings) m.crowded = static_cast<Meeting*>(team.meeting)->crowded;
+      }
+      team.meet(team.meeting);
+    }
+    if (team.index < of_first)
+      first(context_of_first, Team{team.index, of_first, &meetings[0], meet});
+    else
+      second(context_of_second, Team{team.index - of_first, team.count - of_first, &meetings[1], meet});
+  });
 }
 
 int num_threads() { return std::max(1, std::min(threads_of_process(), openmp_limit())); }

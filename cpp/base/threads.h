@@ -26,6 +26,24 @@ void run_team(int wanted, F&& f) {
       const_cast<void*>(static_cast<const void*>(&f)));
 }
 
+// Calls first(context of the first, team) on one half of up to `wanted` members and second on the other, each
+// half a team of its own; one after the other where there is nobody but the caller.
+void run_halves_erased(int wanted, TeamFunction first, void* context_of_first, TeamFunction second,
+                       void* context_of_second);
+
+template <class F, class G>
+void run_halves(int wanted, F&& first, G&& second) {
+  using First = std::remove_reference_t<F>;
+  using Second = std::remove_reference_t<G>;
+  static_assert(noexcept(first(std::declval<const Team&>())) && noexcept(second(std::declval<const Team&>())),
+                "what runs on a team must be noexcept");
+  run_halves_erased(
+      wanted, [](void* context, const Team& team) noexcept { (*static_cast<First*>(context))(team); },
+      const_cast<void*>(static_cast<const void*>(&first)),
+      [](void* context, const Team& team) noexcept { (*static_cast<Second*>(context))(team); },
+      const_cast<void*>(static_cast<const void*>(&second)));
+}
+
 // Members that a call from this thread may have: what set_num_threads said, else FASTSEQ_NUM_THREADS, else
 // the CPUs that affinity and control groups leave to this process, at most OMP_NUM_THREADS. Less if
 // omp_set_num_threads (threadpoolctl calls it) has lowered OpenMP's own number in this thread since import or

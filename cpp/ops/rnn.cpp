@@ -62,12 +62,12 @@ struct Sharing {
 
 // The one place that decides how many threads share a call, and what they share.
 template <class T>
-Sharing choose_sharing(double flops, const RnnCall<T>& c) {
+Sharing choose_sharing(double flops, const RnnCall<T>& c, int threads) {
   const std::ptrdiff_t batch = c.batch, units = c.units;
   const std::ptrdiff_t weights =
       units * units * cell_layout(c.cell).gates * static_cast<std::ptrdiff_t>(sizeof(T));
   const std::ptrdiff_t worth = static_cast<std::ptrdiff_t>(flops / flops_worth_a_member) + 1;
-  const std::ptrdiff_t members = std::min<std::ptrdiff_t>(num_threads(), worth);
+  const std::ptrdiff_t members = std::min<std::ptrdiff_t>(threads, worth);
   if (members <= 1) return {1, false};
   const std::ptrdiff_t rows = weights > large_weights ? rows_worth_large_weights : rows_worth_a_member;
   if (batch >= members * rows) return {static_cast<int>(members), false};
@@ -104,16 +104,31 @@ RnnSaved<T>::RnnSaved() = default;
 template <class T>
 RnnSaved<T>::~RnnSaved() = default;
 
+namespace {
+
+// A call made ready: everything that may throw is done, and run() only computes.
 template <class T>
-std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions& o) {
-  auto saved = std::make_unique<RnnSaved<T>>();
+struct ForwardJob {
+  std::unique_ptr<RnnSaved<T>> saved;
+  RnnForward<T> f = {};
+  Arena work;
+  int members;
+
+  ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads);
+  void run(const Team& team) const noexcept { rnn_table<T>().forward(f, team); }
+  std::unique_ptr<RnnSaved<T>> finish();
+};
+
+template <class T>
+ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads) {
+  saved = std::make_unique<RnnSaved<T>>();
   saved->content = std::make_unique<typename RnnSaved<T>::Content>(
       FrameLists(a.batch, a.steps, a.mask, a.lengths, {o.go_backwards, o.zero_output_for_mask || a.lengths}));
   typename RnnSaved<T>::Content& kept = *saved->content;
+  kept.input_elements = a.batch * a.steps * a.features;
   const RnnSizes<T> size(o.cell, a.units);
   const bool lstm = o.cell == Cell::lstm;
 
-  RnnForward<T> f = {};
   RnnCall<T>& c = f.call;
   c.cell = o.cell;
   c.activation = o.activation;
@@ -134,7 +149,8 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
   c.bias = a.bias;
   c.h0 = a.h0;
   c.c0 = a.c0;
-  const Sharing sharing = choose_sharing(forward_flops(c), c);
+  const Sharing sharing = choose_sharing(forward_flops(c), c, threads);
+  members = sharing.members;
   c.columns = sharing.columns;
   c.chunk_steps_frames = chunk_frames * sharing.members;
 
@@ -160,7 +176,7 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
     l.take(c.reset, (o.training ? frames : a.batch) * c.state_row, size.close > 0);
   });
   if (!c.h_in) c.h_in = c.h_prev;
-  const Arena work = Workspace::deal([&](Workspace& l) {
+  work = Workspace::deal([&](Workspace& l) {
     l.take(f.packed_kernel, size.panels * a.features * size.input);
     l.take(f.packed_open, size.panels * a.units * size.open);
     l.take(f.packed_close, size.panels * a.units * size.close, size.close > 0);
@@ -172,19 +188,39 @@ std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions
   f.c_final = a.c_final;
   if (f.sequence && !kept.lists.dense())
     std::memset(f.sequence, 0, sizeof(T) * static_cast<std::size_t>(a.batch * a.steps * a.units));
+}
 
-  const RnnTable<T>& kernel = rnn_table<T>();
-  run_team(sharing.members, [&](const Team& team) noexcept { kernel.forward(f, team); });
-  if (!o.training) return nullptr;
-  kept.call = c;
-  kept.compiled = &kernels();
-  kept.input_elements = a.batch * a.steps * a.features;
-  return saved;
+// What backward needs; null without training.
+template <class T>
+std::unique_ptr<RnnSaved<T>> ForwardJob<T>::finish() {
+  if (!f.call.training) return nullptr;
+  saved->content->call = f.call;
+  saved->content->compiled = &kernels();
+  return std::move(saved);
 }
 
 template <class T>
-void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g, bool keep) {
-  typename RnnSaved<T>::Content& kept = *saved.content;
+struct BackwardJob {
+  typename RnnSaved<T>::Content& kept;
+  const bool keep;
+  RnnBackward<T> b = {};
+  Arena work;
+  int members;
+
+  BackwardJob(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g, bool keep_saved,
+              int threads);
+  void run(const Team& team) const noexcept { rnn_table<T>().backward(b, team); }
+  void finish() {
+    if (keep) return;
+    kept.consumed = true;
+    kept.arena = Arena();  // back to the pool as soon as nobody can need it
+  }
+};
+
+template <class T>
+BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g,
+                            bool keep_saved, int threads)
+    : kept(*saved.content), keep(keep_saved) {
   if (kept.consumed)
     throw std::runtime_error(
         std::string(function) +
@@ -192,14 +228,14 @@ void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T
   if (kept.compiled != &kernels())
     throw std::runtime_error(std::string(function) + ": saved must come from the instruction set in use, " +
                              kernels().isa + ", got one from " + kept.compiled->isa);
-  RnnBackward<T> b = {};
   b.call = kept.call;
   RnnCall<T>& c = b.call;
   const RnnSizes<T> size(c.cell, c.units);
   const bool lstm = c.cell == Cell::lstm, two = size.close > 0;
   const std::ptrdiff_t wide = kernels().rnn->wide_vectors * size.lanes;
 
-  const Sharing sharing = choose_sharing(2 * forward_flops(c), c);
+  const Sharing sharing = choose_sharing(2 * forward_flops(c), c, threads);
+  members = sharing.members;
   c.columns = sharing.columns;
   c.chunk_steps_frames = chunk_frames * sharing.members;
   b.dsequence = g.dsequence;
@@ -218,7 +254,7 @@ void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T
   const std::ptrdiff_t unit_rows = size.panels * size.width;
   const std::ptrdiff_t gate_elements = size.panels * c.gate_panel;
   T* gates_kept = nullptr;
-  const Arena work = Workspace::deal([&](Workspace& l) {
+  work = Workspace::deal([&](Workspace& l) {
     l.take(b.packed_kernel_back, round_up(b.feature_row, wide) * size.panels * size.input, g.dx != nullptr);
     l.take(b.packed_open_back, round_up(unit_rows, wide) * size.panels * size.open);
     l.take(b.packed_close_back, round_up(unit_rows, wide) * size.panels * size.close, two);
@@ -236,21 +272,77 @@ void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T
   if (keep) {
     std::memcpy(gates_kept, c.gates, sizeof(T) * static_cast<std::size_t>(gate_elements));
     c.gates = gates_kept;
-  } else {
-    kept.consumed = true;
   }
   if (b.dx && !c.repeat && !kept.lists.dense())
     std::memset(b.dx, 0, sizeof(T) * static_cast<std::size_t>(kept.input_elements));
+}
 
-  const RnnTable<T>& kernel = rnn_table<T>();
-  run_team(sharing.members, [&](const Team& team) noexcept { kernel.backward(b, team); });
-  if (!keep) kept.arena = Arena();  // back to the pool as soon as nobody can need it
+// An even number of threads is halved between two calls; on an odd one each has all of them in its turn.
+int threads_of_each() {
+  const int threads = num_threads();
+  return threads % 2 == 0 ? threads / 2 : threads;
+}
+
+template <class Job>
+void run_alone(const Job& job) {
+  run_team(job.members, [&](const Team& team) noexcept { job.run(team); });
+}
+
+template <class Job>
+void run_both(const Job& first, const Job& second, double flops) {
+  if (num_threads() % 2 != 0 || flops < flops_worth_a_member) {
+    run_alone(first);
+    run_alone(second);
+    return;
+  }
+  run_halves(
+      2 * std::min(first.members, second.members), [&](const Team& team) noexcept { first.run(team); },
+      [&](const Team& team) noexcept { second.run(team); });
+}
+
+}  // namespace
+
+template <class T>
+std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& a, const RnnOptions& o) {
+  ForwardJob<T> job(a, o, num_threads());
+  run_alone(job);
+  return job.finish();
+}
+
+template <class T>
+RnnSavedPair<T> rnn_forward_both(const std::array<RnnArrays<T>, 2>& a, const std::array<RnnOptions, 2>& o) {
+  const int threads = threads_of_each();
+  ForwardJob<T> first(a[0], o[0], threads), second(a[1], o[1], threads);
+  run_both(first, second, forward_flops(first.f.call) + forward_flops(second.f.call));
+  return {first.finish(), second.finish()};
+}
+
+template <class T>
+void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g, bool keep) {
+  BackwardJob<T> job(function, saved, g, keep, num_threads());
+  run_alone(job);
+  job.finish();
+}
+
+template <class T>
+void rnn_backward_both(const char* function, const std::array<RnnSaved<T>*, 2>& saved,
+                       const std::array<RnnGradients<T>, 2>& g) {
+  const int threads = threads_of_each();
+  BackwardJob<T> first(function, *saved[0], g[0], false, threads),
+      second(function, *saved[1], g[1], false, threads);
+  run_both(first, second, 2 * (forward_flops(first.b.call) + forward_flops(second.b.call)));
+  first.finish();
+  second.finish();
 }
 
 #define FASTSEQ_INSTANTIATE(T)                                                                  \
   template class RnnSaved<T>;                                                                   \
   template std::unique_ptr<RnnSaved<T>> rnn_forward<T>(const RnnArrays<T>&, const RnnOptions&); \
-  template void rnn_backward<T>(const char*, RnnSaved<T>&, const RnnGradients<T>&, bool);
+  template void rnn_backward<T>(const char*, RnnSaved<T>&, const RnnGradients<T>&, bool);       \
+  template RnnSavedPair<T> rnn_forward_both<T>(const std::array<RnnArrays<T>, 2>&,              \
+                                               const std::array<RnnOptions, 2>&);               \
+  template void rnn_backward_both<T>(const char*, const std::array<RnnSaved<T>*, 2>&,           \
+                                     const std::array<RnnGradients<T>, 2>&);
 FASTSEQ_INSTANTIATE(float)
 FASTSEQ_INSTANTIATE(double)
 #undef FASTSEQ_INSTANTIATE

@@ -1,6 +1,7 @@
 // Recurrent layers over whole sequences: LSTM, GRU (both forms) and the simple cell, forward and backward.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -49,6 +50,14 @@ class RnnSaved {
 template <class T>
 std::unique_ptr<RnnSaved<T>> rnn_forward(const RnnArrays<T>& arrays, const RnnOptions& options);
 
+// Two calls that do not need each other, each on half of the team: members of different calls never wait for
+// one another.
+template <class T>
+using RnnSavedPair = std::array<std::unique_ptr<RnnSaved<T>>, 2>;
+template <class T>
+RnnSavedPair<T> rnn_forward_both(const std::array<RnnArrays<T>, 2>& arrays,
+                                 const std::array<RnnOptions, 2>& options);
+
 template <class T>
 struct RnnGradients {
   const T* dsequence;            // (batch, steps, units) or null
@@ -60,5 +69,8 @@ struct RnnGradients {
 // Consumes `saved` unless `keep`; a second call is a std::runtime_error.
 template <class T>
 void rnn_backward(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& gradients, bool keep);
+template <class T>
+void rnn_backward_both(const char* function, const std::array<RnnSaved<T>*, 2>& saved,
+                       const std::array<RnnGradients<T>, 2>& gradients);
 
 }  // namespace fastseq

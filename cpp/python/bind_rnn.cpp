@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <tuple>
 #include <variant>
 
 #include "python/arrays.h"
@@ -35,81 +36,154 @@ py::array_t<T> make(std::initializer_list<py::ssize_t> shape) {
   return py::array_t<T>(std::vector<py::ssize_t>(shape));
 }
 
-py::tuple forward(int cell_number, const py::array& x, const py::array& kernel,
-                  const py::array& recurrent_kernel, const Optional& bias, const Optional& h0,
-                  const Optional& c0, const Optional& mask, const Optional& lengths, int activation,
-                  int recurrent_activation, bool go_backwards, bool zero_output_for_mask, bool training,
-                  bool want_sequence, std::int64_t repeat, double dropout, double recurrent_dropout,
-                  std::uint64_t seed) {
-  const Cell cell = static_cast<Cell>(cell_number);
-  const std::string name = function_name(cell, "_forward");
-  const char* f = name.c_str();
-  const std::int64_t gates = cell_layout(cell).gates;
-  const bool lstm = cell == Cell::lstm;
-  check_value(
-      x.ndim() == (repeat < 0 ? 3 : 2), f, "x",
-      repeat < 0 ? "have shape (batch, steps, features)" : "have shape (batch, features) when it is repeated",
-      shape_of(x));
-  const std::int64_t batch = x.shape(0), steps = repeat < 0 ? x.shape(1) : repeat,
-                     features = x.shape(x.ndim() - 1), units = units_of(f, cell, recurrent_kernel);
-  check_shape(f, "kernel", kernel, {features, gates * units});
-  return with_float_type(f, "kernel", kernel, [&](auto zero) -> py::tuple {
-    using T = decltype(zero);
-    RnnArrays<T> a = {};
-    a.batch = batch;
-    a.steps = steps;
-    a.features = features;
-    a.units = units;
-    a.x = elements<T>(f, "x", x);
-    a.kernel = elements<T>(f, "kernel", kernel);
-    a.recurrent_kernel = elements<T>(f, "recurrent_kernel", recurrent_kernel);
-    a.bias = bias_elements<T>(f, cell, bias, units);
-    a.h0 = optional_elements<T>(f, "initial_state", h0, {batch, units});
-    a.c0 = optional_elements<T>(f, "initial_state", c0, {batch, units});
-    a.mask = optional_elements<bool>(f, "mask", mask, {batch, steps});
-    a.lengths = optional_elements<std::int64_t>(f, "lengths", lengths, {batch});
+// What Python passes for one call, in this order.
+struct ForwardArguments {
+  int cell;
+  py::array x, kernel, recurrent_kernel;
+  Optional bias, h0, c0, mask, lengths;
+  int activation, recurrent_activation;
+  bool go_backwards, zero_output_for_mask, training, want_sequence;
+  std::int64_t repeat;
+  double dropout, recurrent_dropout;
+  std::uint64_t seed;
+};
+using ForwardTuple =
+    std::tuple<int, py::array, py::array, py::array, Optional, Optional, Optional, Optional, Optional, int,
+               int, bool, bool, bool, bool, std::int64_t, double, double, std::uint64_t>;
+
+ForwardArguments arguments_of(const ForwardTuple& t) {
+  return std::apply([](const auto&... parts) { return ForwardArguments{parts...}; }, t);
+}
+
+// One call made ready: arguments checked, outputs made.
+template <class T>
+struct ForwardCall {
+  const ForwardArguments& p;
+  RnnArrays<T> arrays = {};
+  RnnOptions options = {};
+  py::object sequence = py::none(), h, c = py::none();
+
+  explicit ForwardCall(const ForwardArguments& given) : p(given) {
+    const Cell cell = static_cast<Cell>(p.cell);
+    const std::string name = function_name(cell, "_forward");
+    const char* f = name.c_str();
+    const bool repeats = p.repeat >= 0;
+    check_value(
+        p.x.ndim() == (repeats ? 2 : 3), f, "x",
+        repeats ? "have shape (batch, features) when it is repeated" : "have shape (batch, steps, features)",
+        shape_of(p.x));
+    RnnArrays<T>& a = arrays;
+    a.batch = p.x.shape(0);
+    a.steps = repeats ? p.repeat : p.x.shape(1);
+    a.features = p.x.shape(p.x.ndim() - 1);
+    a.units = units_of(f, cell, p.recurrent_kernel);
+    check_shape(f, "kernel", p.kernel, {a.features, cell_layout(cell).gates * a.units});
+    a.x = elements<T>(f, "x", p.x);
+    a.kernel = elements<T>(f, "kernel", p.kernel);
+    a.recurrent_kernel = elements<T>(f, "recurrent_kernel", p.recurrent_kernel);
+    a.bias = bias_elements<T>(f, cell, p.bias, a.units);
+    a.h0 = optional_elements<T>(f, "initial_state", p.h0, {a.batch, a.units});
+    a.c0 = optional_elements<T>(f, "initial_state", p.c0, {a.batch, a.units});
+    a.mask = optional_elements<bool>(f, "mask", p.mask, {a.batch, a.steps});
+    a.lengths = optional_elements<std::int64_t>(f, "lengths", p.lengths, {a.batch});
     if (a.lengths)
-      for (std::int64_t n = 0; n < batch; ++n)
-        check_value(a.lengths[n] >= 0 && a.lengths[n] <= steps, f, "lengths",
-                    "lie in [0, steps = " + std::to_string(steps) + "]",
+      for (std::int64_t n = 0; n < a.batch; ++n)
+        check_value(a.lengths[n] >= 0 && a.lengths[n] <= a.steps, f, "lengths",
+                    "lie in [0, steps = " + std::to_string(a.steps) + "]",
                     std::to_string(a.lengths[n]) + " at index " + std::to_string(n));
-    py::object sequence = py::none(), c = py::none();
-    if (want_sequence) {
-      auto made = make<T>({batch, steps, units});
-      a.sequence = made.mutable_data();
-      sequence = std::move(made);
-    }
-    auto h = make<T>({batch, units});
-    a.h_final = h.mutable_data();
-    if (lstm) {
-      auto made = make<T>({batch, units});
-      a.c_final = made.mutable_data();
-      c = std::move(made);
-    }
-    const RnnOptions options = {cell,
-                                static_cast<Activation>(activation),
-                                static_cast<Activation>(recurrent_activation),
-                                go_backwards,
-                                zero_output_for_mask,
-                                training,
-                                repeat >= 0,
-                                dropout,
-                                recurrent_dropout,
-                                seed};
-    std::unique_ptr<RnnSaved<T>> saved;
-    {
-      const GilDropped dropped(static_cast<double>(batch * steps) * static_cast<double>(units));
-      saved = rnn_forward<T>(a, options);
-    }
+    if (p.want_sequence) sequence = output({a.batch, a.steps, a.units}, a.sequence);
+    h = output({a.batch, a.units}, a.h_final);
+    if (cell == Cell::lstm) c = output({a.batch, a.units}, a.c_final);
+    options = {cell,
+               static_cast<Activation>(p.activation),
+               static_cast<Activation>(p.recurrent_activation),
+               p.go_backwards,
+               p.zero_output_for_mask,
+               p.training,
+               repeats,
+               p.dropout,
+               p.recurrent_dropout,
+               p.seed};
+  }
+
+  double elements_of_states() const {
+    return static_cast<double>(arrays.batch * arrays.steps) * static_cast<double>(arrays.units);
+  }
+
+  py::tuple results(std::unique_ptr<RnnSaved<T>> saved) {
     py::object kept = py::none();
     if (saved) {
       std::vector<py::ssize_t> bias_shape;
-      if (bias) bias_shape.assign(bias->shape(), bias->shape() + bias->ndim());
-      kept = py::cast(
-          std::make_unique<PySaved>(PySaved{cell, std::move(saved), kernel, recurrent_kernel, batch, steps,
-                                            features, units, std::move(bias_shape), repeat >= 0, h0 || c0}));
+      if (p.bias) bias_shape.assign(p.bias->shape(), p.bias->shape() + p.bias->ndim());
+      kept = py::cast(std::make_unique<PySaved>(
+          PySaved{options.cell, std::move(saved), p.kernel, p.recurrent_kernel, arrays.batch, arrays.steps,
+                  arrays.features, arrays.units, std::move(bias_shape), options.repeat, p.h0 || p.c0}));
     }
     return py::make_tuple(std::move(sequence), std::move(h), std::move(c), std::move(kept));
+  }
+
+ private:
+  static py::object output(std::initializer_list<py::ssize_t> shape, T*& data) {
+    auto made = make<T>(shape);
+    data = made.mutable_data();
+    return std::move(made);
+  }
+};
+
+template <class F>
+py::tuple with_type_of(const ForwardArguments& p, F&& f) {
+  const std::string name = function_name(static_cast<Cell>(p.cell), "_forward");
+  return with_float_type(name.c_str(), "kernel", p.kernel, f);
+}
+
+py::tuple forward(int cell, const py::array& x, const py::array& kernel, const py::array& recurrent_kernel,
+                  const Optional& bias, const Optional& h0, const Optional& c0, const Optional& mask,
+                  const Optional& lengths, int activation, int recurrent_activation, bool go_backwards,
+                  bool zero_output_for_mask, bool training, bool want_sequence, std::int64_t repeat,
+                  double dropout, double recurrent_dropout, std::uint64_t seed) {
+  const ForwardArguments p = {cell,
+                              x,
+                              kernel,
+                              recurrent_kernel,
+                              bias,
+                              h0,
+                              c0,
+                              mask,
+                              lengths,
+                              activation,
+                              recurrent_activation,
+                              go_backwards,
+                              zero_output_for_mask,
+                              training,
+                              want_sequence,
+                              repeat,
+                              dropout,
+                              recurrent_dropout,
+                              seed};
+  return with_type_of(p, [&](auto zero) -> py::tuple {
+    using T = decltype(zero);
+    ForwardCall<T> call(p);
+    std::unique_ptr<RnnSaved<T>> saved;
+    {
+      const GilDropped dropped(call.elements_of_states());
+      saved = rnn_forward<T>(call.arrays, call.options);
+    }
+    return call.results(std::move(saved));
+  });
+}
+
+// Two calls that do not need each other, at once.
+py::tuple forward_both(const ForwardTuple& first, const ForwardTuple& second) {
+  const ForwardArguments p = arguments_of(first), q = arguments_of(second);
+  return with_type_of(p, [&](auto zero) -> py::tuple {
+    using T = decltype(zero);
+    ForwardCall<T> a(p), b(q);
+    RnnSavedPair<T> saved;
+    {
+      const GilDropped dropped(a.elements_of_states() + b.elements_of_states());
+      saved = rnn_forward_both<T>({a.arrays, b.arrays}, {a.options, b.options});
+    }
+    return py::make_tuple(a.results(std::move(saved[0])), b.results(std::move(saved[1])));
   });
 }
 
@@ -142,37 +216,87 @@ T* added(const char* f, const char* name, bool wanted, const std::vector<py::ssi
   return data;
 }
 
-py::tuple backward(PySaved& s, const Optional& dsequence, const Optional& dh, const Optional& dc, bool want_x,
-                   bool want_kernel, bool want_recurrent, bool want_bias, bool want_state,
-                   const Optional& into_kernel, const Optional& into_recurrent, const Optional& into_bias,
-                   bool keep) {
+// What is wanted of one backward call, in the order of Python's arguments.
+struct BackwardArguments {
+  Optional dsequence, dh, dc;
+  bool want_x, want_kernel, want_recurrent, want_bias, want_state;
+  Optional into_kernel, into_recurrent, into_bias;
+};
+using BackwardTuple =
+    std::tuple<Optional, Optional, Optional, bool, bool, bool, bool, bool, Optional, Optional, Optional>;
+
+BackwardArguments arguments_of(const BackwardTuple& t) {
+  return std::apply([](const auto&... parts) { return BackwardArguments{parts...}; }, t);
+}
+
+template <class T>
+struct BackwardCall {
+  RnnGradients<T> gradients = {};
+  py::object dx = py::none(), dkernel = py::none(), drecurrent = py::none(), dbias = py::none(),
+             dh0 = py::none(), dc0 = py::none();
+
+  BackwardCall(const char* f, const PySaved& s, const BackwardArguments& p) {
+    const std::int64_t gates = cell_layout(s.cell).gates;
+    RnnGradients<T>& g = gradients;
+    g.dsequence = optional_elements<T>(f, "dsequence", p.dsequence, {s.batch, s.steps, s.units});
+    g.dh_final = optional_elements<T>(f, "dstate", p.dh, {s.batch, s.units});
+    g.dc_final = optional_elements<T>(f, "dstate", p.dc, {s.batch, s.units});
+    g.dkernel =
+        added<T>(f, "into['kernel']", p.want_kernel, {s.features, gates * s.units}, p.into_kernel, dkernel);
+    g.drecurrent_kernel = added<T>(f, "into['recurrent_kernel']", p.want_recurrent,
+                                   {s.units, gates * s.units}, p.into_recurrent, drecurrent);
+    if (!s.bias_shape.empty())
+      g.dbias = added<T>(f, "into['bias']", p.want_bias, s.bias_shape, p.into_bias, dbias);
+    g.dx = s.repeat ? assigned<T>(p.want_x, {s.batch, s.features}, dx)
+                    : assigned<T>(p.want_x, {s.batch, s.steps, s.features}, dx);
+    const bool state = p.want_state && s.has_state;
+    g.dh0 = assigned<T>(state, {s.batch, s.units}, dh0);
+    g.dc0 = assigned<T>(state && s.cell == Cell::lstm, {s.batch, s.units}, dc0);
+  }
+
+  py::tuple results() const { return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0); }
+};
+
+double elements_of_states(const PySaved& s) {
+  return static_cast<double>(s.batch * s.steps) * static_cast<double>(s.units);
+}
+
+py::tuple backward(PySaved& s, bool keep, const Optional& dsequence, const Optional& dh, const Optional& dc,
+                   bool want_x, bool want_kernel, bool want_recurrent, bool want_bias, bool want_state,
+                   const Optional& into_kernel, const Optional& into_recurrent, const Optional& into_bias) {
   const std::string name = function_name(s.cell, "_backward");
-  const char* f = name.c_str();
-  const std::int64_t gates = cell_layout(s.cell).gates;
+  const BackwardArguments p = {dsequence,      dh,        dc,         want_x,      want_kernel,
+                               want_recurrent, want_bias, want_state, into_kernel, into_recurrent,
+                               into_bias};
   return std::visit(
       [&](auto& saved) -> py::tuple {
         using T = typename std::decay_t<decltype(*saved)>::Scalar;
-        RnnGradients<T> g = {};
-        py::object dx = py::none(), dkernel = py::none(), drecurrent = py::none(), dbias = py::none(),
-                   dh0 = py::none(), dc0 = py::none();
-        g.dsequence = optional_elements<T>(f, "dsequence", dsequence, {s.batch, s.steps, s.units});
-        g.dh_final = optional_elements<T>(f, "dstate", dh, {s.batch, s.units});
-        g.dc_final = optional_elements<T>(f, "dstate", dc, {s.batch, s.units});
-        g.dkernel =
-            added<T>(f, "into['kernel']", want_kernel, {s.features, gates * s.units}, into_kernel, dkernel);
-        g.drecurrent_kernel = added<T>(f, "into['recurrent_kernel']", want_recurrent,
-                                       {s.units, gates * s.units}, into_recurrent, drecurrent);
-        if (!s.bias_shape.empty())
-          g.dbias = added<T>(f, "into['bias']", want_bias, s.bias_shape, into_bias, dbias);
-        g.dx = s.repeat ? assigned<T>(want_x, {s.batch, s.features}, dx)
-                        : assigned<T>(want_x, {s.batch, s.steps, s.features}, dx);
-        g.dh0 = assigned<T>(want_state && s.has_state, {s.batch, s.units}, dh0);
-        g.dc0 = assigned<T>(want_state && s.has_state && s.cell == Cell::lstm, {s.batch, s.units}, dc0);
+        BackwardCall<T> call(name.c_str(), s, p);
         {
-          const GilDropped dropped(static_cast<double>(s.batch * s.steps) * static_cast<double>(s.units));
-          rnn_backward<T>(f, *saved, g, keep);
+          const GilDropped dropped(elements_of_states(s));
+          rnn_backward<T>(name.c_str(), *saved, call.gradients, keep);
         }
-        return py::make_tuple(dx, dkernel, drecurrent, dbias, dh0, dc0);
+        return call.results();
+      },
+      s.saved);
+}
+
+// The same for two calls of forward_both; their gradients must not go into the same arrays.
+py::tuple backward_both(PySaved& s, PySaved& t, const BackwardTuple& first, const BackwardTuple& second) {
+  const std::string name = function_name(s.cell, "_backward");
+  const BackwardArguments p = arguments_of(first), q = arguments_of(second);
+  check_value(&s != &t && s.saved.index() == t.saved.index(), name.c_str(), "saved",
+              "be of two calls of one dtype", "other ones");
+  return std::visit(
+      [&](auto& saved) -> py::tuple {
+        using T = typename std::decay_t<decltype(*saved)>::Scalar;
+        BackwardCall<T> a(name.c_str(), s, p), b(name.c_str(), t, q);
+        auto& other = std::get<std::unique_ptr<RnnSaved<T>>>(t.saved);
+        {
+          const GilDropped dropped(elements_of_states(s) + elements_of_states(t));
+          rnn_backward_both<T>(name.c_str(), {saved.get(), other.get()}, {a.gradients, b.gradients});
+        }
+        return py::make_tuple(a.results(), b.results());
       },
       s.saved);
 }
@@ -184,6 +308,8 @@ void bind_rnn(py::module_& m) {
       .def_property_readonly("dtype", [](const PySaved& s) { return s.kernel.dtype(); });
   m.def("rnn_forward", &forward);
   m.def("rnn_backward", &backward);
+  m.def("rnn_forward_both", &forward_both);
+  m.def("rnn_backward_both", &backward_both);
 }
 
 }  // namespace fastseq

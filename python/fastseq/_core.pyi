@@ -360,6 +360,7 @@ def rnn_forward(
 ) -> tuple[Array | None, Array, Array | None, RnnSaved | None]: ...
 def rnn_backward(
     saved: RnnSaved,
+    keep: bool,
     dsequence: Array | None,
     dh: Array | None,
     dc: Array | None,
@@ -371,11 +372,16 @@ def rnn_backward(
     into_kernel: Array | None,
     into_recurrent_kernel: Array | None,
     into_bias: Array | None,
-    keep: bool,
     /,
 ) -> tuple[Array | None, Array | None, Array | None, Array | None, Array | None, Array | None]: ...
 
 # bind_stepper.cpp
+def rnn_forward_both(
+    first: tuple[Any, ...], second: tuple[Any, ...], /
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]: ...
+def rnn_backward_both(
+    first_saved: RnnSaved, second_saved: RnnSaved, first: tuple[Any, ...], second: tuple[Any, ...], /
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]: ...
 def make_stepper(
     function: str,
     cell: int,

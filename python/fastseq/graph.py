@@ -315,6 +315,36 @@ class _Program:
             if instruction.op in RECURRENT and instruction.outputs[0] not in read:
                 instruction.options["return_sequence"] = False
 
+    def fuse_directions(self) -> None:
+        """Two recurrent layers over the same input, once in either direction, run at once."""
+        for second in list(self.instructions):
+            first = self._other_direction(second)
+            if first is None:
+                continue
+            second.op, options = symbolic.TWO_AT_ONCE[second.op], second.options
+            second.options = {"first": first.options, "second": options}
+            second.inputs = first.inputs + second.inputs
+            second.outputs = first.outputs + second.outputs
+            second.updates = first.updates + second.updates
+            self.instructions.remove(first)
+
+    def _other_direction(self, second: _Instruction) -> _Instruction | None:
+        """What could as well run at the time of ``second``, and shares no weights with it."""
+        if second.op not in RECURRENT:
+            return None
+        at = self.instructions.index(second)
+        for place in range(at - 1, -1, -1):
+            first = self.instructions[place]
+            if first.op is not second.op or first.inputs[0] != second.inputs[0]:
+                continue
+            opposite = first.options.get("go_backwards", False) != second.options.get("go_backwards", False)
+            shared = set(first.inputs) & set(second.inputs) & set(self.variables)
+            readers = self.instructions[place + 1 : at + 1]
+            read = any(not set(first.outputs).isdisjoint(reader.inputs) for reader in readers)
+            if opposite and not shared and not read:
+                return first
+        return None
+
 
 PRODUCTS = (symbolic.DENSE, conv.CONV2D)  # what applies an activation itself
 RECURRENT = (symbolic.LSTM, symbolic.GRU, symbolic.SIMPLE_RNN)
@@ -378,6 +408,7 @@ class Plan:
         program.fuse_activation(needed)
         program.fuse_pooling(needed)
         program.drop_unused(needed)
+        program.fuse_directions()
 
         self.training = training
         self._has_heads = bool(heads)

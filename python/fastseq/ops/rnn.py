@@ -84,7 +84,7 @@ def state_parts(function: str, argument: str, value: Any, count: int) -> list[An
     return parts
 
 
-def bind_forward(
+def bind_arguments(
     function: str,
     cell: int,
     *,
@@ -100,7 +100,7 @@ def bind_forward(
 ) -> Callable[..., tuple[Any, ...]]:
     """Checks options once: a function of (x, kernel, recurrent_kernel, bias, mask, lengths, seed, h0, c0).
 
-    The function returns (sequence, h, c or None, saved).
+    The function returns what the kernel takes, in its order.
     """
     gate_activation = activation_number(function, "recurrent_activation", recurrent_activation)
     cell_activation = activation_number(function, "activation", activation)
@@ -112,7 +112,7 @@ def bind_forward(
             recurrent_dropout, function, "recurrent_dropout", low=0, high=1, open_high=True
         )
 
-    def forward(
+    def arguments(
         x: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
         mask: Any = None, lengths: Any = None, seed: int | None = None, h0: Any = None, c0: Any = None,
     ) -> tuple[Any, ...]:  # fmt: skip
@@ -131,13 +131,19 @@ def bind_forward(
             if seed is None:
                 seed = draw_seed()
             seed = number(seed, function, "seed", low=0, high=2**64 - 1, whole=True)
-        return _core.rnn_forward(
+        return (
             cell, x, kernel, recurrent_kernel, bias, h0, c0, mask, lengths,
             cell_activation, gate_activation, go_backwards, zero_output_for_mask, training,
             return_sequence, repeats, dropout, recurrent_dropout, seed or 0,
         )  # fmt: skip
 
-    return forward
+    return arguments
+
+
+def bind_forward(function: str, cell: int, **options: Any) -> Callable[..., tuple[Any, ...]]:
+    """The call itself, with options checked once; it returns (sequence, h, c or None, saved)."""
+    arguments = bind_arguments(function, cell, **options)
+    return lambda *arrays: _core.rnn_forward(*arguments(*arrays))
 
 
 def converted(value: Any, dtype: Any, function: str, argument: str) -> Array | None:
@@ -155,12 +161,12 @@ def _forward(
     return sequence, (h,) if c is None else (h, c), saved
 
 
-def bind_backward(
-    function: str, wanted: Sequence[str], into: Mapping[str, Array] | None = None, keep: bool = False
+def bind_gradients(
+    function: str, wanted: Sequence[str], into: Mapping[str, Array] | None = None
 ) -> Callable[..., tuple[Any, ...]]:
     """Checks what is wanted once: a function of (saved, dsequence, dh, dc).
 
-    It returns the gradients of (x, kernel, recurrent_kernel, bias, h0, c0), None where not wanted.
+    The function returns what the kernel takes beside ``saved``, in its order.
     """
     for name in wanted:
         if name not in _ALL:
@@ -168,17 +174,28 @@ def bind_backward(
     want_x, want_kernel, want_recurrent, want_bias, want_state = (name in wanted for name in _ALL)
     dkernel, drecurrent, dbias = ((into or {}).get(name) for name in ("kernel", "recurrent_kernel", "bias"))
 
-    def backward(saved: Any, dsequence: Any, dh: Any = None, dc: Any = None) -> tuple[Any, ...]:
+    def arguments(saved: Any, dsequence: Any, dh: Any = None, dc: Any = None) -> tuple[Any, ...]:
         dtype = saved.dtype
         dsequence = converted(dsequence, dtype, function, "dsequence")
         dh = converted(dh, dtype, function, "dstate")
         dc = converted(dc, dtype, function, "dstate")
-        return _core.rnn_backward(
-            saved, dsequence, dh, dc, want_x, want_kernel, want_recurrent, want_bias, want_state,
-            dkernel, drecurrent, dbias, keep,
+        return (
+            dsequence, dh, dc, want_x, want_kernel, want_recurrent, want_bias, want_state,
+            dkernel, drecurrent, dbias,
         )  # fmt: skip
 
-    return backward
+    return arguments
+
+
+def bind_backward(
+    function: str, wanted: Sequence[str], into: Mapping[str, Array] | None = None, keep: bool = False
+) -> Callable[..., tuple[Any, ...]]:
+    """The call itself, a function of (saved, dsequence, dh, dc).
+
+    It returns the gradients of (x, kernel, recurrent_kernel, bias, h0, c0), None where not wanted.
+    """
+    arguments = bind_gradients(function, wanted, into)
+    return lambda saved, *gradients: _core.rnn_backward(saved, keep, *arguments(saved, *gradients))
 
 
 def _backward(

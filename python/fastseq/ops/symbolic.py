@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastseq import _core
 from fastseq._arrays import Array, message
 from fastseq._symbol import Op, Shape, apply
 from fastseq.ops import rnn
@@ -46,6 +47,11 @@ def _named(names: Sequence[str]) -> Any:
     return namedtuple("gradients", names)
 
 
+TWO_AT_ONCE: dict[Op, Op] = {}
+"""By the Op of a recurrent layer: two of its calls that do not need each other, each on half of the threads.
+Arguments, options and outputs are the first's, then the second's."""
+
+
 def _flat_recurrent(
     name: str, cell: Callable[[dict[str, Any]], int], gates: str, states: tuple[str, ...]
 ) -> Op:
@@ -58,28 +64,40 @@ def _flat_recurrent(
         states: Names of the states.
     """
     differentiable = ("x", "kernel", "recurrent_kernel", "bias", *states)
+    arguments = _RECURRENT + states
     gradients = _named(differentiable)
-    missing = 2 - len(states)  # of the kernel's h and c
+    outputs = 1 + len(states)  # of the kernel's three, which always has h and c
+
+    def arguments_of(options: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
+        return rnn.bind_arguments(
+            f"{name}_forward", cell(options), **{"recurrent_activation": gates, **options}
+        )
+
+    def gradients_of(wanted: Sequence[str], into: Any) -> Callable[..., tuple[Any, ...]]:
+        initial = () if set(wanted).isdisjoint(states) else ("initial_state",)
+        asked = (*(argument for argument in wanted if argument not in states), *initial)
+        return rnn.bind_gradients(f"{name}_backward", asked, into)
 
     def bind(**options: Any) -> Callable[..., tuple[Any, ...]]:
-        run = rnn.bind_forward(f"{name}_forward", cell(options), **{"recurrent_activation": gates, **options})
-        if not missing:
-            return run
+        take = arguments_of(options)
 
-        def without_c(*arrays: Any) -> tuple[Any, ...]:
-            sequence, h, _, saved = run(*arrays)
-            return sequence, h, saved
+        def run(*arrays: Any) -> tuple[Any, ...]:
+            *results, saved = _core.rnn_forward(*take(*arrays))
+            return *results[:outputs], saved
 
-        return without_c
+        return run
 
     def forward(*arrays: Any, **options: Any) -> tuple[Any, ...]:
         return bind(**options)(*arrays)
 
     def bind_backward(wanted: tuple[str, ...], into: Any) -> Callable[..., Any]:
-        initial = () if set(wanted).isdisjoint(states) else ("initial_state",)
-        asked = (*(argument for argument in wanted if argument not in states), *initial)
-        run = rnn.bind_backward(f"{name}_backward", asked, into)
-        return lambda *arrays: gradients._make(run(*arrays)[: len(differentiable)])
+        take = gradients_of(wanted, into)
+
+        def run(saved: Any, *arrays: Any) -> Any:
+            results = _core.rnn_backward(saved, False, *take(saved, *arrays))
+            return gradients._make(results[: len(differentiable)])
+
+        return run
 
     def infer(x: Any, kernel: Any, recurrent_kernel: Any, *rest: Any, **options: Any) -> _Infer:
         steps = x.shape[1] if options.get("repeat") is None else options["repeat"]
@@ -87,10 +105,52 @@ def _flat_recurrent(
         final = ((x.shape[0], units), kernel.dtype)
         return (((x.shape[0], steps, units), kernel.dtype), *(final for _ in states))
 
-    return Op(
-        name, _RECURRENT + states, forward, infer, differentiable=differentiable, adds=True,
+    op = Op(
+        name, arguments, forward, infer, differentiable=differentiable, adds=True,
         bind=bind, bind_backward=bind_backward,
     )  # fmt: skip
+
+    both = _named(_of_two(differentiable))
+
+    def bind_two(*, first: dict[str, Any], second: dict[str, Any], training: bool) -> Callable[..., Any]:
+        take = [arguments_of({"training": training, **options}) for options in (first, second)]
+
+        def run(*arrays: Any) -> tuple[Any, ...]:
+            one, other = _core.rnn_forward_both(
+                take[0](*arrays[: len(arguments)]), take[1](*arrays[len(arguments) :])
+            )
+            return *one[:outputs], *other[:outputs], (one[-1], other[-1])
+
+        return run
+
+    def bind_two_backward(wanted: tuple[str, ...], into: Any) -> Callable[..., Any]:
+        take = []
+        for which in _WHICH:
+            asked = [argument for argument in differentiable if which + argument in wanted]
+            take.append(gradients_of(asked, {a: into[which + a] for a in asked if which + a in into}))
+
+        def run(saved: Any, *arrays: Any) -> Any:
+            one, other = saved
+            results = _core.rnn_backward_both(
+                one, other, take[0](one, *arrays[:outputs]), take[1](other, *arrays[outputs:])
+            )
+            return both._make(gradient for part in results for gradient in part[: len(differentiable)])
+
+        return run
+
+    TWO_AT_ONCE[op] = Op(
+        f"two_{name}", _of_two(arguments), lambda *arrays, **options: bind_two(**options)(*arrays),
+        lambda *_, **__: (), differentiable=_of_two(differentiable), adds=True,
+        bind=bind_two, bind_backward=bind_two_backward,
+    )  # fmt: skip
+    return op
+
+
+_WHICH = ("first_", "second_")
+
+
+def _of_two(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(which + name for which in _WHICH for name in names)
 
 
 def _gru(options: dict[str, Any]) -> int:
