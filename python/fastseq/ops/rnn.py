@@ -269,6 +269,12 @@ def lstm_forward(
     Raises:
         TypeError: Something is not an array of real numbers.
         ValueError: Shapes disagree, a length, a rate or a name is out of range.
+    Memory:
+        Training keeps, for each valid step of each sequence, its features, 4 gates, h and c: features
+        + 6 * units numbers (units rounded up to whole registers). Beside that a call borrows the weights
+        in packed form and, going back, their gradients likewise and a few hundred steps of dx; without
+        training a few hundred steps of gates. What it borrowed goes back to a pool.
+        A step of at most one feature that is not 0 (one-hot, or nothing) costs one row of ``kernel``.
     Source:
         Hochreiter & Schmidhuber (1997), https://doi.org/10.1162/neco.1997.9.8.1735; Gers et al. (2000).
         Dropout: Gal & Ghahramani (2016), https://arxiv.org/abs/1512.05287.
