@@ -1,7 +1,7 @@
 """Symbol, Node, Op and Variable: what operations need to know of the graph, and no more.
 
 A Symbol stands for an array that does not exist yet. Calling an operation on a Symbol adds a Node;
-the graph is those nodes, and ``graph.py`` turns it into something that runs.
+the graph is those nodes, and ``graph`` turns it into something that runs.
 """
 
 from __future__ import annotations
