@@ -5,14 +5,11 @@ import warnings
 import numpy as np
 import pytest
 from keras_twin import check_outputs, check_step, close, twins
+from small_models import rows
 
 import fastseq
 from fastseq import layers
 from fastseq._symbol import Symbol
-
-
-def rows(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,10 @@ import keras_twin
 import numpy as np
 import pytest
 from keras_twin import keras
+from small_models import rows
 
 import fastseq
 from fastseq import optimizers
-
-
-def rows(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 @pytest.mark.parametrize(
