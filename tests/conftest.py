@@ -1,10 +1,10 @@
-"""What all tests share: `isa` runs a test once per instruction set that this CPU has."""
+"""What all tests share: `isa` runs one on each instruction set of this CPU, `threads` sets how many work."""
 
 import signal
 
 import pytest
 
-from fastseq import _core
+from fastseq import _core, set_num_threads
 
 
 @pytest.fixture(params=_core.available_isas())
@@ -13,6 +13,12 @@ def isa(request):
     _core.set_isa(request.param)
     yield request.param
     _core.set_isa(before)
+
+
+@pytest.fixture
+def threads():
+    yield set_num_threads
+    set_num_threads(0)
 
 
 @pytest.fixture
