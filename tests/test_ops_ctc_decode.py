@@ -2,12 +2,12 @@
 
 import itertools
 import math
-import threading
 
 import numpy as np
 import pytest
 import reference
 import tensorflow as tf
+from ctc_decodes import assert_same_paths, frames, log_softmax, paths, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,35 +15,6 @@ import fastseq
 from fastseq import backend, ops
 
 INF = math.inf
-
-
-def frames(seed, *shape, scale=1.0, dtype=np.float64):
-    return (scale * np.random.default_rng(seed).normal(size=shape)).astype(dtype)
-
-
-def log_softmax(x):
-    return reference.log_softmax(x.astype(np.float64))
-
-
-def paths(decoded, n=0):
-    """[(labels, score, total)] of sequence n, as the twin gives them."""
-    count = int((decoded.lengths[n] >= 0).sum())
-    lengths = decoded.lengths[n]
-    return [
-        (decoded.labels[n, k, : lengths[k]].tolist(), decoded.scores[n, k], decoded.totals[n, k])
-        for k in range(count)
-    ]
-
-
-def assert_same_paths(got, want, tolerance=1e-9):
-    assert [labels for labels, _, _ in got] == [labels for labels, _, _ in want]
-    for (_, score, total), (_, wanted_score, wanted_total) in zip(got, want, strict=True):
-        assert score == pytest.approx(wanted_score, rel=tolerance, abs=tolerance)
-        assert total == pytest.approx(wanted_total, rel=tolerance, abs=tolerance)
-
-
-def same(a, b):
-    return all(np.array_equal(one, other, equal_nan=True) for one, other in zip(a, b, strict=True))
 
 
 # --------------------------------------------------------------------------------- the best path
@@ -317,228 +288,6 @@ def test_results_do_not_depend_on_threads():
     assert same(results[0], results[2])
 
 
-# ------------------------------------------------------ language models, hotwords and lists of words
-
-LETTERS = ["", "a", "b", "c", " "]
-ARPA = """\\data\\
-ngram 1=8
-ngram 2=6
-ngram 3=2
-
-\\1-grams:
--99 <s> -0.3
--1.1 </s>
--1.6 <unk> -0.2
--0.9 a -0.4
--1.0 ab -0.3
--1.2 b -0.25
--1.3 ca -0.1
--1.4 c
-
-\\2-grams:
--0.5 <s> ab -0.2
--0.9 ab a
--0.4 ab ca -0.3
--0.7 a b -0.1
--0.8 ca </s>
--0.6 b c
-
-\\3-grams:
--0.2 <s> ab ca
--0.3 ab ca </s>
-
-\\end\\
-"""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("lm") / "tiny.arpa"
-    path.write_text(ARPA)
-    return ops.NgramModel(path)
-
-
-def spoken(model, **options):
-    """The twin's ``added`` and the arguments of ctc_beam_search that mean the same."""
-    arguments = {"tokens": LETTERS, **options}
-    twin = dict(arguments)
-    if twin.pop("language_model", None) is not None:
-        known = {"a", "b", "c", "ab", "ca"}
-        twin |= {"lm_score": lambda words, end: model.score(words, eos=end), "known": known}
-        twin.setdefault("unknown_score", -10.0)
-        twin.setdefault("lm_weight", 0.5)
-    twin["by_token"] = twin.pop("lm_unit", "word") == "token"
-    if isinstance(twin.get("hotwords"), list):
-        twin["hotwords"] = dict.fromkeys(twin["hotwords"], twin.pop("hotword_weight", 10.0))
-    twin["delimiter"] = twin.pop("word_delimiter", " ")
-    return (lambda labels, finished: reference.ctc_added(labels, finished, **twin)), arguments
-
-
-WAYS_TO_SCORE = [
-    {"token_bonus": 0.7},
-    {"word_bonus": 1.5},
-    {"word_bonus": -2.0},
-    {"language_model": True},
-    {"language_model": True, "lm_weight": 2.0, "word_bonus": 1.0},
-    {"language_model": True, "unknown_score": 0.0, "lm_weight": 1.0},
-    {"language_model": True, "lm_unit": "token", "lm_weight": 0.8, "token_bonus": 1.0},
-    {"hotwords": {"ab": 3.0, "abca": 2.0, "cc": 0.5}},
-    {"hotwords": ["bac", "ba"], "hotword_weight": 4.0},
-    {"words": ["ab", "abc", "ca"]},
-    {"words": []},
-    {"words": ["ab", "b", "ca"], "language_model": True, "hotwords": ["b"], "word_bonus": 0.5},
-    {"words": ["ab c", "b"], "word_delimiter": "", "hotwords": {"b": 1.0}},
-    {"tokens": ["", "a", " b", "ca", " "], "language_model": True, "words": ["a", "ba", "bca", "ca"]},
-    {"tokens": ["", "é", " b", "ca", "▁"], "hotwords": {"éca": 5.0}, "word_delimiter": " "},
-]
-
-
-@pytest.mark.parametrize("options", WAYS_TO_SCORE, ids=str)
-def test_scored_searches_match_the_twin(options, model):
-    options = {**options, **({"language_model": model} if "language_model" in options else {})}
-    added, arguments = spoken(model, **options)
-    for seed, (steps, width, scale) in enumerate(
-        [(1, 3, 1), (6, 2000, 1), (12, 7, 2), (20, 25, 1.5), (15, 3, 4)]
-    ):
-        x = frames(seed, 1, steps, 5, scale=scale)
-        want = reference.ctc_beam_search(log_softmax(x[0]), width, added=added)
-        got = ops.ctc_beam_search(x, beam_width=width, top_paths=min(width, 20), **arguments)
-        assert_same_paths(paths(got), want[:20])
-
-
-@settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), width=st.integers(1, 12), data=st.data())
-def test_any_scored_search_matches_the_twin(seed, width, data, model):
-    word = st.text("abc", min_size=1, max_size=4)
-    number = st.floats(-3, 3)
-    options = data.draw(
-        st.fixed_dictionaries(
-            {},
-            optional={
-                "word_bonus": number,
-                "token_bonus": number,
-                "language_model": st.just(model),
-                "lm_weight": st.floats(0, 3),
-                "hotwords": st.dictionaries(word, st.floats(0, 8), max_size=4),
-                "words": st.lists(word, max_size=8),
-            },
-        )
-    )
-    added, arguments = spoken(model, **options)
-    x = frames(seed, 1, 10, 5, scale=2)
-    want = reference.ctc_beam_search(log_softmax(x[0]), width, added=added, beam_threshold=6.0)
-    got = ops.ctc_beam_search(x, beam_width=width, top_paths=width, beam_threshold=6.0, **arguments)
-    assert_same_paths(paths(got), want)
-
-
-def test_a_language_model_changes_what_is_found(model):
-    """The frames say "ab cb" as loudly as "ab ca": the model has heard the second."""
-    x = np.full((1, 5, 5), -8.0)
-    for t, letters in enumerate(["a", "b", " ", "c", "ab"]):
-        for letter in letters:
-            x[0, t, LETTERS.index(letter)] = 0.0 if letter != "a" or t == 0 else -0.01
-    say = lambda **options: "".join(  # noqa: E731
-        LETTERS[c] for c in ops.ctc_beam_search(x, tokens=LETTERS, **options).labels[0, 0]
-    )
-    assert say() == "ab cb"
-    assert say(language_model=model) == "ab ca"
-    assert say(hotwords=["ca"]) == "ab ca"
-    assert say(words=["ab", "ca"]) == "ab ca"
-    assert say(language_model=model, lm_weight=0) == "ab cb"
-
-
-# ------------------------------------------------------------------------------------------ streams
-
-
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1), data=st.data())
-def test_pieces_give_what_the_whole_gives(seed, data, model):
-    rng = np.random.default_rng(seed)
-    batch, steps = data.draw(st.integers(1, 3)), data.draw(st.integers(0, 40))
-    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
-    x = frames(seed, batch, steps, 5, scale=2, dtype=dtype)
-    options = data.draw(
-        st.sampled_from([{}, {"tokens": LETTERS, "language_model": model, "hotwords": ["ab"]}])
-    )
-    search = ops.CtcBeamSearch(5, batch=batch, beam_width=15, **options)
-    parts = [[] for _ in range(batch)]
-    at = 0
-    while at < steps:
-        size = int(rng.integers(0, 8))
-        piece = x[:, at : at + size]
-        lengths = rng.integers(0, piece.shape[1] + 1, batch)
-        search.push(piece, lengths)
-        for n, length in enumerate(lengths):
-            parts[n].append(piece[n, :length])
-        at += size
-        if rng.random() < 0.3:
-            search.result(top_paths=15)  # changes nothing
-    lengths = [sum(map(len, part)) for part in parts]
-    whole = np.zeros((batch, max(lengths, default=0), 5), dtype)
-    for n, part in enumerate(parts):
-        whole[n, : lengths[n]] = np.concatenate([*part, np.zeros((0, 5), dtype)])
-    want = ops.ctc_beam_search(whole, lengths, beam_width=15, top_paths=15, **options)
-    assert same(search.finish(top_paths=15), want)
-    assert same(search.result(top_paths=15), want)
-
-
-def test_results_so_far(model):
-    x = frames(9, 1, 30, 5, scale=2)
-    search = ops.CtcBeamSearch(5, beam_width=20)
-    for t in range(30):
-        search.push(x[:, t : t + 1])
-        assert same(search.result(), ops.ctc_beam_search(x[:, : t + 1], beam_width=20))
-    # a word that has begun may be no word yet
-    search = ops.CtcBeamSearch(5, tokens=LETTERS, words=["abab"])
-    sure = np.full((1, 2, 5), -9.0)
-    sure[0, [0, 1], [1, 2]] = 9
-    search.push(sure)
-    assert search.result().labels.tolist() == [[[1, 2]]]
-    assert search.finish().scores[0, 0] < -15  # the empty line is all that remains
-    with pytest.raises(RuntimeError) as error:
-        search.push(sure)
-    assert str(error.value) == "CtcBeamSearch.push: the search must be open, got one that finish() has ended"
-    search.reset()
-    assert search.result().scores.tolist() == [[0.0]]
-    search.push(sure)
-    search.push(np.concatenate([sure, np.full((1, 1, 5), np.nan)], axis=1), [2])
-    assert search.finish().labels.tolist() == [[[1, 2, 1, 2]]]
-
-
-def test_a_stream_stays_broken_until_reset():
-    search = ops.CtcBeamSearch(3, batch=2)
-    x = frames(10, 2, 4, 3)
-    broken = x.copy()
-    broken[1, 2, 1] = np.nan
-    search.push(broken)
-    search.push(x)
-    assert np.isnan(search.result().scores[:, 0]).tolist() == [False, True]
-    search.reset()
-    search.push(x)
-    assert same(search.finish(), ops.ctc_beam_search(x))
-
-
-def test_one_thread_at_a_time():
-    search = ops.CtcBeamSearch(40, beam_width=200)
-    x = frames(11, 1, 4000, 40)
-    texts, go = [], threading.Barrier(2)
-
-    def push():
-        go.wait()
-        try:
-            search.push(x)
-        except RuntimeError as error:
-            texts.append(str(error))
-
-    both = [threading.Thread(target=push) for _ in range(2)]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert texts == ["CtcBeamSearch.push: the search must be used by one thread at a time, got a second"]
-    assert same(search.finish(), ops.ctc_beam_search(x, beam_width=200))
-
-
 # ------------------------------------------------------------------------------------------- errors
 
 X = np.zeros((2, 5, 4), np.float32)
@@ -619,43 +368,13 @@ def test_errors_of_frames(function, change, kind, text):
         ({"word_delimiter": None}, TypeError, "word_delimiter must be a string, got None"),
     ],
 )  # fmt: skip
-def test_errors_of_searches(change, kind, text, model):
+def test_errors_of_searches(change, kind, text):
     with pytest.raises(kind) as error:
         ops.ctc_beam_search(X, **change)
     assert str(error.value) == f"ctc_beam_search: {text}"
     if "top_paths" not in change:
         with pytest.raises(kind) as error:
             ops.CtcBeamSearch(4, **change)
-        assert str(error.value) == f"CtcBeamSearch: {text}"
-    with pytest.raises(ValueError) as error:
-        ops.ctc_beam_search(X, language_model=model)
-    assert str(error.value) == "ctc_beam_search: tokens must be given with language_model, got None"
-
-
-def test_errors_of_streams():
-    search = ops.CtcBeamSearch(4, batch=2)
-    for x, text in (
-        (X[:1], "logits must have shape (2, steps, 4), got (1, 5, 4)"),
-        (X[:, :, :3], "logits must have shape (2, steps, 4), got (2, 5, 3)"),
-        (X[0], "logits must have 3 dimensions, got shape (5, 4)"),
-    ):
-        with pytest.raises(ValueError) as error:
-            search.push(x)
-        assert str(error.value) == f"CtcBeamSearch.push: {text}"
-    with pytest.raises(ValueError) as error:
-        search.push(X, [5, 9])
-    assert str(error.value) == "CtcBeamSearch.push: logit_lengths must lie in [0, 5], got 9 at index 1"
-    for ask in (search.result, search.finish):
-        with pytest.raises(ValueError, match=r"top_paths must be in \[1, 100\], got 101"):
-            ask(top_paths=101)
-    search.push(X)  # none of these has ended or broken it
-    assert same(search.finish(), ops.ctc_beam_search(X))
-    for change, text in (
-        ({"classes": 0}, "classes must be in [1, 2147483647], got 0"),
-        ({"batch": -1}, "batch must be at least 0, got -1"),
-    ):
-        with pytest.raises(ValueError) as error:
-            ops.CtcBeamSearch(**{"classes": 4, **change})
         assert str(error.value) == f"CtcBeamSearch: {text}"
 
 
