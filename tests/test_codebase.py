@@ -120,6 +120,7 @@ ORDER = [
     "data",
     "losses",
     "metrics",
+    "asked",
     "optimizers",
     "graph",
     "layers",

@@ -9,11 +9,12 @@ import numpy as np
 from fastseq import optimizers, training
 from fastseq._arrays import Array, message
 from fastseq._symbol import Symbol
+from fastseq.asked import refuse_unknown
 from fastseq.callbacks import History
 from fastseq.graph import Plan
 from fastseq.layers.calls import flatten, unflatten
 from fastseq.models.kept import Kept
-from fastseq.objective import Objective, refuse_unknown
+from fastseq.objective import Objective
 from fastseq.sources import batch_inputs
 
 __all__ = ["Trained"]
