@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from fastseq import constraints, initializers, ops, regularizers
-from fastseq._arrays import Array, boolean, describe, floating, integer, message, number
+from fastseq._arrays import Array, describe, floating, message, number
 from fastseq._names import unknown
 from fastseq._random import draw_seed
 from fastseq._symbol import RandomSeed, Symbol, Variable, tracing
-from fastseq.graph import Plan
 from fastseq.layers.arguments import SHAPE_OPTIONS, dtype_of, input_shape_of, options_of, shape_of
 from fastseq.layers.arriving import is_arriving, reserved
 from fastseq.layers.calls import LayerCall, flatten, unflatten
 from fastseq.layers.description import Described, arguments_of, plain
+from fastseq.layers.eager import run
 from fastseq.layers.handwritten import by_hand
 
 __all__ = ["Layer"]
@@ -384,55 +384,8 @@ class Layer(Described):
             self.built = True
 
     def _run(self, inputs: Any, options: dict[str, Any]) -> Any:
-        """Runs the layer on arrays: a plan of one call, kept for the next of the same kind."""
-        training = options.pop("training", None)
-        if isinstance(inputs, (list, tuple)) and not all(hasattr(leaf, "shape") for leaf in flatten(inputs)):
-            inputs = floating(inputs, self.name, "inputs")  # rows as nested lists of numbers
-        given = {name: value for name, value in options.items() if value is not None}
-        plain = {name: value for name, value in given.items() if isinstance(value, (bool, int, float, str))}
-        options = {name: value for name, value in given.items() if name not in plain}
-        leaves = flatten(inputs)
-        arrays = [value if isinstance(value, np.ndarray) else np.asarray(value) for value in leaves]
-        extra = {
-            name: [boolean(v, self.name, name) if name == "mask" else floating(v, self.name, name)
-                   for v in flatten(value)]
-            for name, value in options.items()
-        }  # fmt: skip
-        everything = arrays + [value for values in extra.values() for value in values]
-        static = getattr(self, "stateful", False)
-        key = (
-            tuple(sorted(plain.items())),
-            str(unflatten(inputs, range(len(leaves))) if isinstance(inputs, (list, tuple, dict)) else 0),
-            tuple((name, len(values)) for name, values in extra.items()),
-            tuple((a.shape if static else a.shape[1:], a.dtype.kind) for a in everything),
-            bool(training),
-        )
-        if key not in self._plans:
-            symbols = [self._stand_in(array, static) for array in everything]
-            rest = iter(symbols[len(arrays) :])
-            named = {
-                name: unflatten(value, [next(rest) for _ in extra[name]])
-                for name, value in options.items()
-            }  # fmt: skip
-            named.update(plain, training=training)
-            outputs = self._trace(unflatten(inputs, symbols[: len(arrays)]), named)
-            plan = Plan(symbols, flatten(outputs), training=bool(training))
-            if len(self._plans) >= 16:
-                self._plans.clear()
-            self._plans[key] = plan, outputs
-        plan, outputs = self._plans[key]
-        converted = [
-            value if value.dtype == np.bool_ and index >= len(arrays)
-            else integer(value, self.name, "inputs") if plan.integer_inputs[index]
-            else floating(value, self.name, "inputs", dtype=self.dtype)
-            for index, value in enumerate(everything)
-        ]  # fmt: skip
-        return unflatten(outputs, plan.run(converted))
-
-    def _stand_in(self, array: Array, static: bool) -> Symbol:
-        batch = array.shape[:1] if static else (None,)
-        dtype = np.bool_ if array.dtype == np.bool_ else self.dtype
-        return Symbol((*batch, *array.shape[1:]) if array.ndim else (), dtype)
+        """Runs the layer on arrays."""
+        return run(self, inputs, options)
 
     # Looking at it.
 
