@@ -48,7 +48,7 @@ def _add_addition(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--units", type=int, default=128, help="units of each recurrent layer (%(default)s)")
     add("--layers", type=int, default=1, help="decoder layers (%(default)s)")
     add("--training-size", type=int, help="questions, a tenth of them for validation (by the digits)")
-    add("--no-invert", action="store_true", help="do not reverse the questions")
+    add("--no-invert", action="store_false", dest="invert", help="do not reverse the questions")
     add("--batch-size", type=int, help="questions per step (by the digits)")
     add("--learning-rate", type=float, help="of Adam (by the digits)")
     add("--epochs", type=int, default=200, help="the most epochs to train (%(default)s)")
@@ -75,23 +75,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
 def _addition(arguments: argparse.Namespace) -> int:
     from fastseq.recipes import AdditionResult, train_addition
 
-    def train() -> AdditionResult:
-        return train_addition(
-            digits=arguments.digits,
-            cell=arguments.cell,
-            units=arguments.units,
-            layers=arguments.layers,
-            training_size=arguments.training_size,
-            invert=not arguments.no_invert,
-            batch_size=arguments.batch_size,
-            epochs=arguments.epochs,
-            target_accuracy=arguments.target_accuracy,
-            seed=arguments.seed,
-            verbose=0 if arguments.quiet else 1,
-            learning_rate=arguments.learning_rate,
-        )
-
-    result: AdditionResult = _result(arguments, AdditionResult.load, train)
+    result: AdditionResult = _result(arguments, AdditionResult.load, train_addition)
     if arguments.ask:
         digits = result.configuration["digits"]
         about = f"Ask for sums of numbers of at most {digits} digit{'s' * (digits > 1)}"
@@ -113,7 +97,8 @@ def _add_translation(commands: argparse._SubParsersAction[argparse.ArgumentParse
     add("--units", type=int, default=256, help="units of encoder and decoder (%(default)s)")
     add("--attention", action="store_true", help="let the decoder attend to all of the source")
     add("--embedding", type=int, default=0, help="features of a character; 0 for one-hot (%(default)s)")
-    add("--padded", action="store_true", help="read and count padding too, as the Keras example does")
+    padded = "read and count padding too, as the Keras example does"
+    add("--padded", action="store_false", dest="ragged", help=padded)
     add("--training-size", type=int, help="pairs, a fifth of them for validation (10,000 or all)")
     add("--batch-size", type=int, default=64, help="pairs per step (%(default)s)")
     add("--learning-rate", type=float, default=0.001, help="of RMSprop (%(default)s)")
@@ -129,25 +114,8 @@ def _add_translation(commands: argparse._SubParsersAction[argparse.ArgumentParse
 def _translation(arguments: argparse.Namespace) -> int:
     from fastseq.recipes import TranslationResult, train_translation
 
-    def train() -> TranslationResult:
-        return train_translation(
-            path=arguments.path,
-            units=arguments.units,
-            cell=arguments.cell,
-            attention=arguments.attention,
-            ragged=not arguments.padded,
-            training_size=arguments.training_size,
-            batch_size=arguments.batch_size,
-            epochs=arguments.epochs,
-            target_exact_match=arguments.target_exact_match,
-            seed=arguments.seed,
-            verbose=0 if arguments.quiet else 1,
-            embedding=arguments.embedding,
-            learning_rate=arguments.learning_rate,
-        )
-
     _check_beam_width(arguments)
-    result: TranslationResult = _result(arguments, TranslationResult.load, train)
+    result: TranslationResult = _result(arguments, TranslationResult.load, train_translation)
     if arguments.ask:
         about = f"Write what to translate, such as {result.example!r}"
         _ask(about, lambda text: result.translate(text, arguments.beam_width))
@@ -188,31 +156,11 @@ def _add_ocr(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _ocr(arguments: argparse.Namespace) -> int:
     from fastseq.recipes import OcrResult, train_ocr
 
-    def train() -> OcrResult:
-        return train_ocr(
-            epochs=arguments.epochs,
-            variant=arguments.variant,
-            units=arguments.units,
-            training_size=arguments.training_size,
-            batch_size=arguments.batch_size,
-            width=arguments.width,
-            wide=arguments.wide,
-            wide_from=arguments.wide_from,
-            words=arguments.words,
-            target_edit_distance=arguments.target_edit_distance,
-            seed=arguments.seed,
-            verbose=0 if arguments.quiet else 1,
-            learning_rate=arguments.learning_rate,
-            folder=arguments.folder,
-            cache=arguments.cache,
-            workers=arguments.workers,
-        )
-
     _check_beam_width(arguments)
     for path in arguments.read or []:
         if not os.path.isfile(path):
             arguments.parser.error(f"cannot read {path}")
-    result: OcrResult = _result(arguments, OcrResult.load, train)
+    result: OcrResult = _result(arguments, OcrResult.load, train_ocr)
     for path in arguments.read or []:
         try:
             print(f"{path}: {result.read(path, arguments.beam_width)[0]}")
@@ -226,8 +174,14 @@ def _check_beam_width(arguments: argparse.Namespace) -> None:
         arguments.parser.error(f"--beam-width must be at least 1, got {arguments.beam_width}")
 
 
-def _result(arguments: argparse.Namespace, load: Callable[[str], Any], train: Callable[[], Any]) -> Any:
+# What the program itself does with its options; the others are arguments of the recipe, by the same names.
+_OWN = {"command", "run", "parser", "quiet", "save", "load", "plot", "ask", "beam_width", "read"}
+
+
+def _result(arguments: argparse.Namespace, load: Callable[[str], Any], train: Callable[..., Any]) -> Any:
     """What was loaded or trained, printed, saved and drawn as asked for."""
+    asked = {name: value for name, value in vars(arguments).items() if name not in _OWN}
+    asked["verbose"] = 0 if arguments.quiet else 1
     fail = arguments.parser.error
     # whatever would be wrong after the training is wrong before it
     for path in filter(None, (arguments.save, arguments.plot)):
@@ -237,7 +191,7 @@ def _result(arguments: argparse.Namespace, load: Callable[[str], Any], train: Ca
     if arguments.plot and importlib.util.find_spec("matplotlib") is None:
         fail("--plot needs matplotlib: pip install 'fastseq[plot]'")
     try:
-        result = load(arguments.load) if arguments.load else train()
+        result = load(arguments.load) if arguments.load else train(**asked)
         if arguments.load or arguments.quiet:
             print(result)
         if arguments.save:
