@@ -13,17 +13,21 @@ from fastseq._arrays import describe, message
 _T = TypeVar("_T")
 
 
-class ByArguments:
-    """What its arguments make again: a subclass keeps them under their own names."""
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make it again."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+class FromArguments:
+    """What the arguments that its ``get_config`` gives make again."""
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
         """A new one with these arguments."""
         return cls(**config)
+
+
+class ByArguments(FromArguments):
+    """One that keeps all its arguments under their own names."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make it again."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
 
 def snake(name: str) -> str:

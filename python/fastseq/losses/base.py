@@ -12,7 +12,7 @@ import numpy as np
 
 from fastseq import data
 from fastseq._arrays import Array, column, describe, floating, integer, message, total
-from fastseq._names import snake
+from fastseq._names import FromArguments, snake
 from fastseq._symbol import is_traced
 from fastseq.losses.symbolic import joined, same_rank
 
@@ -68,7 +68,7 @@ def widened(values: Array, rows: tuple[int, ...]) -> Array:
     return np.broadcast_to(values, rows)
 
 
-class Loss:
+class Loss(FromArguments):
     """A loss: ``loss(y_true, y_pred, sample_weight=None)`` is a number (an array for reduction "none").
 
     A loss of one's own is a subclass with ``call(self, y_true, y_pred)``, written with ``fastseq.ops``,
@@ -262,11 +262,6 @@ class Loss:
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this loss again."""
         return {"name": self.name, "reduction": self.reduction}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """A new loss with these arguments."""
-        return cls(**config)
 
 
 class FunctionLoss(Loss):

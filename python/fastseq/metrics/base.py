@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from fastseq._arrays import Array, total
-from fastseq._names import snake
+from fastseq._names import FromArguments, snake
 from fastseq.losses.base import Loss, widened
 
 __all__ = ["Mean", "Metric", "Sum"]
 
 
-class Metric:
+class Metric(FromArguments):
     """A number that is updated batch by batch.
 
     Attributes:
@@ -51,11 +51,6 @@ class Metric:
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this metric again."""
         return {"name": self.name}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """A new metric with these arguments."""
-        return cls(**config)
 
 
 class Sum(Metric):

@@ -11,14 +11,14 @@ import numpy as np
 
 from fastseq import ops
 from fastseq._arrays import Array, describe, message, number
-from fastseq._names import unknown
+from fastseq._names import FromArguments, unknown
 from fastseq._symbol import Variable
 from fastseq.optimizers import schedules
 
 __all__ = ["Optimizer"]
 
 
-class Optimizer:
+class Optimizer(FromArguments):
     """Changes parameters along their gradients.
 
     Args:
@@ -265,11 +265,6 @@ class Optimizer:
         if self.decay:
             config["decay"] = self.decay
         return config
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> Any:
-        """A new optimizer with these arguments."""
-        return cls(**config)
 
 
 def _every(value: Any, kind: str, argument: str, low: int) -> int | None:
