@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastseq._arrays import describe, message
+from fastseq._arrays import Array, describe, message
 
-__all__ = ["Saved", "check_wanted", "opened"]
+__all__ = ["Saved", "check_wanted", "opened", "place_for"]
 
 
 class Saved:
@@ -44,3 +44,8 @@ def check_wanted(wanted: Sequence[str], names: tuple[str, ...], function: str) -
     for name in wanted:
         if name not in names:
             raise ValueError(message(function, "wanted", f"name some of {', '.join(names)}", repr(name)))
+
+
+def place_for(name: str, wanted: Sequence[str], into: Mapping[str, Array] | None) -> Array | bool | None:
+    """Where a kernel puts the gradient of a parameter: the array it adds to, True for a new one, or None."""
+    return (into or {}).get(name, True) if name in wanted else None

@@ -10,7 +10,7 @@ import numpy as np
 from fastseq import _core
 from fastseq._arrays import Array, boolean, floating, message, number
 from fastseq._symbol import Op, Shape, apply
-from fastseq.ops._saved import Saved, check_wanted, opened
+from fastseq.ops._saved import Saved, check_wanted, opened, place_for
 
 __all__ = ["BatchNormGradients", "batch_norm_backward", "batch_norm_forward"]
 
@@ -114,10 +114,8 @@ def batch_norm_backward(
     values = opened(saved, "batch_norm_forward", function, keep)
     x, gamma, has_beta, mean, variance, measured, mask, total, excess, epsilon = values
     dy = floating(dy, function, "dy", dtype=x.dtype)
-    into = into or {}
-    # True asks for a new array
-    dgamma = into.get("gamma", True) if gamma is not None and "gamma" in wanted else None
-    dbeta = into.get("beta", True) if has_beta and "beta" in wanted else None
+    dgamma = place_for("gamma", wanted, into) if gamma is not None else None
+    dbeta = place_for("beta", wanted, into) if has_beta else None
     made = _core.batch_norm_backward(
         x, dy, gamma, mean, variance, measured, mask, total, excess, epsilon, "x" in wanted, dgamma, dbeta
     )

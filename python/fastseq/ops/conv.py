@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fastseq import _core
 from fastseq._arrays import Array, describe, floating, message
 from fastseq._symbol import Op, Shape, apply
-from fastseq.ops._saved import Saved, check_wanted, opened
+from fastseq.ops._saved import Saved, check_wanted, opened, place_for
 from fastseq.ops._windows import Axis, axes_of, output_shape, padding_of, pair, pooled
 from fastseq.ops.activation import activation_backward, activation_forward
 
@@ -127,10 +127,8 @@ def conv2d_backward(
         dy = activation_backward(after, dy, keep=keep).x
     else:
         dy = floating(dy, function, "dy", dtype=kernel.dtype)
-    into = into or {}
-    # True asks for a new array
-    dkernel = into.get("kernel", True) if "kernel" in wanted else None
-    dbias = into.get("bias", True) if has_bias and "bias" in wanted else None
+    dkernel = place_for("kernel", wanted, into)
+    dbias = place_for("bias", wanted, into) if has_bias else None
     made = _core.conv2d_backward(
         x, kernel, y, place, dy, h, w, pool, activation, "x" in wanted, dkernel, dbias
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from fastseq import _core
 from fastseq._arrays import Array, describe, floating, message
-from fastseq.ops._saved import Saved, check_wanted, opened
+from fastseq.ops._saved import Saved, check_wanted, opened, place_for
 from fastseq.ops.activation import activation_backward, activation_forward
 
 __all__ = ["DenseGradients", "dense_backward", "dense_forward"]
@@ -86,8 +86,6 @@ def dense_backward(
         dy = activation_backward(after, dy, keep=keep).x
     else:
         dy = floating(dy, function, "dy", dtype=kernel.dtype)
-    into = into or {}
-    # True asks for a new array
-    dkernel = into.get("kernel", True) if "kernel" in wanted else None
-    dbias = into.get("bias", True) if has_bias and "bias" in wanted else None
+    dkernel = place_for("kernel", wanted, into)
+    dbias = place_for("bias", wanted, into) if has_bias else None
     return DenseGradients(*_core.dense_backward(x, kernel, y, dy, activation, "x" in wanted, dkernel, dbias))
