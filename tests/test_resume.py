@@ -273,6 +273,24 @@ def test_own_callbacks_join_in(tmp_path):
     assert str(error.value) == "get_state: state must hold numbers, texts and arrays, got object"
 
 
+def test_what_the_callbacks_told(tmp_path):
+    """Read without the model."""
+    keep = BackupAndRestore(tmp_path, delete_checkpoint=False)
+    assert keep.callback_states() is None
+    stopping = callbacks.EarlyStopping("loss", patience=5, restore_best_weights=True)
+    made = build()
+    made.fit(X, Y, epochs=2, callbacks=[stopping, keep], verbose=0)
+    states = BackupAndRestore(tmp_path).callback_states()
+    assert set(states) == {"History#0", "EarlyStopping#0", "BackupAndRestore#0"}
+    assert states["History#0"] == {"history": made.history.history, "epoch": [0, 1]}
+    told, want = states["EarlyStopping#0"], stopping.get_state()
+    assert told.keys() == want.keys()
+    (arrays,) = (key for key, value in want.items() if isinstance(value, list))
+    for a, b in zip(told.pop(arrays), want.pop(arrays), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert told == want
+
+
 def test_the_file_goes_at_the_end_and_stays_at_ctrl_c(tmp_path):
     keep = BackupAndRestore(tmp_path, delete_checkpoint=False)
     build().fit(X, Y, epochs=2, callbacks=[keep], verbose=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq._arrays import Array
+from fastseq._arrays import Array, describe
 from fastseq._symbol import RandomSeed, Variable
 from fastseq.layers.base import Layer
 from fastseq.metrics import Metric
@@ -17,9 +17,11 @@ __all__ = [
     "metric_states",
     "optimizer_arrays",
     "pack_state",
+    "packed",
     "set_metrics",
     "set_optimizer",
     "unpack_state",
+    "unpacked",
     "weight_names",
 ]
 
@@ -129,3 +131,30 @@ def set_metrics(metrics: list[Metric], arrays: Mapping[str, Array], numbers: lis
         for key, array in arrays.items():
             if key.startswith(start):
                 setattr(metric, key.removeprefix(start), np.array(array))
+
+
+def packed(value: Any, arrays: dict[str, Array], name: str) -> Any:
+    """``value`` as plain values, its arrays put among ``arrays``."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.ndarray):
+        arrays[name] = value
+        return {"array": name}
+    if isinstance(value, (list, tuple)):
+        return [packed(one, arrays, f"{name}/{k}") for k, one in enumerate(value)]
+    if isinstance(value, dict):
+        return {"dict": {str(key): packed(one, arrays, f"{name}/{key}") for key, one in value.items()}}
+    raise TypeError(f"get_state: state must hold numbers, texts and arrays, got {describe(value)}")
+
+
+def unpacked(value: Any, arrays: Mapping[str, Array]) -> Any:
+    """What ``packed`` packed."""
+    if isinstance(value, list):
+        return [unpacked(one, arrays) for one in value]
+    if isinstance(value, dict):
+        if "array" in value:
+            return arrays[value["array"]]
+        return {key: unpacked(one, arrays) for key, one in value["dict"].items()}
+    return value

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from fastseq._arrays import Array, describe
+from fastseq._arrays import Array
 from fastseq._random import random_state, set_random_state
 from fastseq.callbacks import CallbackList
 from fastseq.checkpoint import (
     metric_states,
     optimizer_arrays,
     pack_state,
+    packed,
     set_metrics,
     set_optimizer,
     unpack_state,
+    unpacked,
 )
 from fastseq.sources import Source
 
@@ -60,7 +60,7 @@ class Run:
         arrays |= kept | running
         rate = self.model.optimizer.learning_rate
         callbacks = {
-            name: _packed(callback.get_state(), arrays, f"callbacks/{name}")
+            name: packed(callback.get_state(), arrays, f"callbacks/{name}")
             for name, callback in self._callbacks()
         }
         return arrays, {
@@ -121,31 +121,5 @@ class Run:
             self.validation.restore(config["validation"], False)
         for name, callback in self._callbacks():
             if name in config["callbacks"]:
-                callback.set_state(_unpacked(config["callbacks"][name], arrays))
+                callback.set_state(unpacked(config["callbacks"][name], arrays))
         set_random_state(config["generator"])
-
-
-def _packed(value: Any, arrays: dict[str, Array], name: str) -> Any:
-    """``value`` as plain values, its arrays put among ``arrays``."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, np.ndarray):
-        arrays[name] = value
-        return {"array": name}
-    if isinstance(value, (list, tuple)):
-        return [_packed(one, arrays, f"{name}/{k}") for k, one in enumerate(value)]
-    if isinstance(value, dict):
-        return {"dict": {str(key): _packed(one, arrays, f"{name}/{key}") for key, one in value.items()}}
-    raise TypeError(f"get_state: state must hold numbers, texts and arrays, got {describe(value)}")
-
-
-def _unpacked(value: Any, arrays: Mapping[str, Array]) -> Any:
-    if isinstance(value, list):
-        return [_unpacked(one, arrays) for one in value]
-    if isinstance(value, dict):
-        if "array" in value:
-            return arrays[value["array"]]
-        return {key: _unpacked(one, arrays) for key, one in value["dict"].items()}
-    return value

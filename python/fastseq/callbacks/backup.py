@@ -10,6 +10,7 @@ from typing import Any
 from fastseq._arrays import message
 from fastseq.callbacks.base import Callback
 from fastseq.callbacks.monitor import frequency
+from fastseq.checkpoint import unpacked
 from fastseq.weights import read_weights, write_weights
 
 __all__ = ["BackupAndRestore"]
@@ -57,6 +58,25 @@ class BackupAndRestore(Callback):
     def path(self) -> str:
         """The file."""
         return os.path.join(self.backup_dir, FILE)
+
+    def callback_states(self) -> dict[str, Any] | None:
+        """What the callbacks of the training in the file have told of themselves.
+
+        Returns:
+            Of each what its ``get_state`` gave, by the name of its class and its number among those of that
+            class, such as "History#0"; None where there is no file.
+        Raises:
+            ValueError: The file holds something else, or is damaged.
+        """
+        if not os.path.exists(self.path):
+            return None
+        arrays, config = read_weights(self.path)
+        try:
+            states = config["training"]["callbacks"]
+            return {name: unpacked(state, arrays) for name, state in states.items()}
+        except (TypeError, LookupError, AttributeError) as error:
+            rule = "hold a training"
+            raise ValueError(message("BackupAndRestore", "backup_dir", rule, repr(self.path))) from error
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._batches = 0
