@@ -128,7 +128,8 @@ def _add_ocr(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="train a model to read images of words",
         description="Paints words, ever harder ones, and trains a model to read them: convolutions, GRUs in "
         "both directions, CTC. The run that the Keras example publishes is --variant original --epochs 25. "
-        "Ctrl-C ends the training and keeps what was learnt. With --weights and --read it reads images.",
+        "Ctrl-C ends the training and keeps what was learnt; with --folder, --resume goes on with it later. "
+        "With --weights and --read it reads images.",
     )
     add = parser.add_argument
     add("--epochs", type=int, default=6, help="epochs to train (%(default)s); from 10 all fonts, askew")
@@ -145,6 +146,7 @@ def _add_ocr(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add("--target-edit-distance", type=float, help="normalised edit distance below which to stop (none)")
     add("--seed", type=int, default=0, help="of words, images and weights (%(default)s)")
     add("--folder", metavar="PATH", help="write weights and a picture there after each epoch")
+    add("--resume", action="store_true", help="go on where the training of that folder was interrupted")
     add("--cache", action="store_true", help="paint images once for epochs alike, and keep them in memory")
     add("--workers", type=int, default=1, help="processes that paint ahead (%(default)s)")
     add("--beam-width", type=int, default=1, help="beginnings to follow when reading (%(default)s)")

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,8 @@ from fastseq.recipes.common import (
 )
 from fastseq.recipes.ocr_images import draw_readings, read_image
 from fastseq.recipes.ocr_model import DOWNSAMPLING, SKIPPED_STEPS, VARIANTS, ocr_model
-from fastseq.recipes.painter import Painter
+from fastseq.recipes.painter import Painter, find_fonts
+from fastseq.recipes.resuming import Backup, check_same, kept_state
 from fastseq.recipes.text_images import ALPHABET, Curriculum, TextImages, labels_of, texts_from
 from fastseq.recipes.words import read_words
 
@@ -132,9 +134,9 @@ class OcrResult:
         )
 
 
-_KEPT = (
-    "configuration", "edit_distance", "epochs", "interrupted", "normalized_edit_distance", "seconds"
-)  # fmt: skip
+_NAME = "train_ocr"
+_MEASURED = ("edit_distance", "epochs", "normalized_edit_distance", "seconds")  # epoch by epoch
+_KEPT = ("configuration", "interrupted", *_MEASURED)
 
 
 def train_ocr(
@@ -154,6 +156,7 @@ def train_ocr(
     learning_rate: float = 0.02,
     fonts: Sequence[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     cache: bool = False,
     workers: int = 1,
     samples: int = 5,
@@ -184,7 +187,12 @@ def train_ocr(
         learning_rate: Of SGD with Nesterov's momentum of 0.9.
         fonts: "built-in" (Pillow's) and paths of font files; None for those the machine has.
         folder: Where to write, after each epoch, what has been learnt (epoch_07.safetensors) and a picture
-            of images with what was read (epoch_07.png, where matplotlib is installed); None for nowhere.
+            of images with what was read (epoch_07.png, where matplotlib is installed), and where training
+            stands (training.safetensors); None for nowhere.
+        resume: Go on after the last finished epoch of the run in ``folder``, bit for bit as if it had not
+            been interrupted, by Ctrl-C or otherwise; begin where there is none. It must have had the same
+            arguments; ``epochs``, and those that only say what is shown and who paints, may be others.
+            Without it a run begins anew, and its first finished epoch replaces what was there.
         cache: Paint images once for all epochs with the same rules and keep them, where memory allows it,
             and not anew in each epoch.
         workers: Processes that paint ahead; 0 paints between the steps.
@@ -197,9 +205,10 @@ def train_ocr(
         OSError: A file cannot be read, or the folder cannot be made.
         RuntimeError: Pillow is not installed.
         TypeError: An argument is of the wrong kind.
-        ValueError: An argument is out of range, or the file has too few words.
+        ValueError: An argument is out of range, the file has too few words, or the run to resume had other
+            arguments.
     """
-    name = "train_ocr"
+    name = _NAME
     epochs = integer(name, "epochs", epochs, 0)
     units = integer(name, "units", units, 1)
     training_size = integer(name, "training_size", training_size, 10)
@@ -217,7 +226,10 @@ def train_ocr(
     if target_edit_distance is not None:
         positive(name, "target_edit_distance", target_edit_distance)
     chance = int(np.random.default_rng().integers(2**31)) if seed is None else integer(name, "seed", seed, 0)
-    curriculum = Curriculum(training_size, None if words is None else read_words(words), chance)
+    if resume and folder is None:
+        raise ValueError(f"{name}: folder must be given with resume, got None")
+    listed = None if words is None else read_words(words)
+    fonts = find_fonts() if fonts is None else [os.fspath(font) for font in fonts]
     if folder is not None:
         os.makedirs(folder, exist_ok=True)
 
@@ -240,28 +252,44 @@ def train_ocr(
     if seed is not None:
         fastseq.set_seed(seed)
     result = OcrResult(_model(configuration), History(), configuration=configuration)
+    # what the images follow from: the words and the fonts themselves, wherever their files lie
+    asked = {**configuration, "words": _described(listed), "fonts": fonts}
+    kept = _kept(folder, asked, say) if resume and folder is not None else {}
+    chance = kept.get("chance", chance)
+    curriculum = Curriculum(training_size, listed, chance)
     phases = [(0, min(epochs, wide_from), int(width)), (min(epochs, wide_from), epochs, int(wide))]
-    for first, end, across in phases:
-        if first == end:
+    for phase, (first, end, across) in enumerate(phases):
+        if first == end or phase < kept.get("phase", 0):
             continue
+        going_on = phase == kept.get("phase")
+        at = kept["epochs"] if going_on else first
+        left = at < end  # else nothing is painted, but what was learnt is restored
         painter = Painter(across, HEIGHT, fonts=fonts, seed=chance)
         dataset = TextImages(
-            painter, curriculum, batch_size, seed=chance, epoch=first, cache=cache, workers=workers
-        )
+            painter, curriculum, batch_size, seed=chance, epoch=at,
+            cache=cache and left, workers=workers * left,
+        )  # fmt: skip
         _widen(result, across)
-        training, _ = curriculum.texts(first)
-        say(f"Texts: {len(training)} to train on, such as {training[0]!r}; images: {across}x{HEIGHT}")
-        if verbose:
+        if left:
+            training, _ = curriculum.texts(at)
+            say(f"Texts: {len(training)} to train on, such as {training[0]!r}; images: {across}x{HEIGHT}")
+        if verbose and left:
             result.model.summary()
         result.model.compile(_optimizer(learning_rate), losses.CTC(blank=-1, skip_steps=SKIPPED_STEPS))
-        after_epoch = _AfterEpoch(result, dataset, samples if verbose else 0, target_edit_distance, folder)
+        about = {"recipe": _NAME, "asked": asked, "chance": chance, "phase": phase}
+        after_epoch = _AfterEpoch(
+            result, dataset, samples if verbose else 0, target_edit_distance, folder, about
+        )
+        backup = [] if folder is None else [Backup(folder, going_on)]
         _, _, result.interrupted = fitted(
             result.model, say, dataset, None,
-            initial_epoch=first, epochs=end, shuffle=False, callbacks=[after_epoch], verbose=verbose,
+            initial_epoch=at, epochs=end, shuffle=False, callbacks=[after_epoch, *backup], verbose=verbose,
         )  # fmt: skip
         if result.interrupted or result.model.stop_training:
             break
     result.model.history = result.history
+    if result.interrupted and folder is not None:
+        say(f"To go on after epoch {result.epochs}: resume=True, or --resume on the command line.")
     say(result)
     return result
 
@@ -269,6 +297,24 @@ def train_ocr(
 def _model(configuration: dict[str, Any]) -> Model:
     c = configuration
     return ocr_model(c["width"], HEIGHT, len(ALPHABET) + 1, c["units"], c["variant"])
+
+
+def _kept(folder: str | os.PathLike[str], asked: dict[str, Any], say: Callable[..., None]) -> dict[str, Any]:
+    """What ``_AfterEpoch`` told in the backup that a folder holds; nothing where it holds none."""
+    kept = kept_state(_NAME, folder, _AfterEpoch)
+    if kept is None:
+        say(f"No run to resume in {os.fspath(folder)!r}: beginning one.")
+        return {}
+    check_same(_NAME, folder, asked, kept["asked"], kept["epochs"])
+    say(f"Going on after epoch {kept['epochs']} of {asked['epochs']}.")
+    return kept
+
+
+def _described(words: Sequence[str] | None) -> str | None:
+    """Words as a text that only the same words have."""
+    if words is None:
+        return None
+    return f"{len(words)} words, CRC {zlib.crc32(' '.join(words).encode()):08x}"
 
 
 def _widen(result: OcrResult, width: int) -> None:
@@ -296,15 +342,18 @@ def decoded(probabilities: NDArray[np.float32], beam_width: int = 1) -> list[str
 
 
 class _AfterEpoch(Callback):
-    """Reads validation images, writes down and shows how well; ends the training at the target."""
+    """Reads validation images, writes down and shows how well; ends the training at the target.
+
+    ``about`` is what a run that is resumed must know beside the result.
+    """
 
     def __init__(
         self, result: OcrResult, dataset: TextImages, samples: int, target: float | None,
-        folder: str | os.PathLike[str] | None,
+        folder: str | os.PathLike[str] | None, about: dict[str, Any],
     ) -> None:  # fmt: skip
         super().__init__()
         self.result, self.dataset, self.samples = result, dataset, samples
-        self.target, self.folder = target, folder
+        self.target, self.folder, self.about = target, folder, about
         self.loss = losses.CTC(blank=-1, skip_steps=SKIPPED_STEPS, from_logits=False)
         self.before = result.seconds
         self.started = time.perf_counter()
@@ -340,3 +389,15 @@ class _AfterEpoch(Callback):
             draw_readings(f"{path}.png", x[:SHOWN, :, :, 0].transpose(0, 2, 1), texts, found)
         if self.target is not None and result.normalized_edit_distance < self.target:
             self.model.stop_training = True
+
+    def get_state(self) -> dict[str, Any]:
+        result = self.result
+        kept = {name: getattr(result, name) for name in _MEASURED}
+        return {**self.about, **kept, "history": result.history.history, "epoch": result.history.epoch}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        result = self.result
+        for name in _MEASURED:
+            setattr(result, name, state[name])
+        result.history.history, result.history.epoch = state["history"], state["epoch"]
+        self.before, self.started = result.seconds, time.perf_counter()
