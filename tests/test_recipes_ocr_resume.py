@@ -1,5 +1,6 @@
 """The OCR recipe goes on, bit for bit, after whatever ended it: in both phases, at any moment."""
 
+import functools
 import os
 import re
 import shutil
@@ -17,13 +18,22 @@ from small_ocr import SMALL
 import fastseq
 from fastseq import cli
 from fastseq.callbacks import BackupAndRestore
-from fastseq.recipes import ocr
+from fastseq.recipes import ocr, painter
 from fastseq.recipes.ocr import OcrResult, train_ocr
 from fastseq.recipes.painter import Painter, find_fonts
 from fastseq.weights import read_weights
 
 RUN = {**SMALL, "epochs": 4, "wide_from": 2}  # two epochs in each phase, of three batches each
 BACKUP = "training.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def speckle():
+    """Noise of both widths is kept: half of the time of such small runs goes into making it."""
+    made = painter._field
+    painter._field = functools.lru_cache(maxsize=8)(made.__wrapped__)
+    yield
+    painter._field = made
 
 
 @pytest.fixture(scope="module")
