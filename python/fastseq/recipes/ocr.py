@@ -252,7 +252,7 @@ def train_ocr(
     if seed is not None:
         fastseq.set_seed(seed)
     result = OcrResult(_model(configuration), History(), configuration=configuration)
-    # what the images follow from: the words and the fonts themselves, wherever their files lie
+    # the words themselves, wherever their file lies, and the fonts that "all of the machine" means today
     asked = {**configuration, "words": _described(listed), "fonts": fonts}
     kept = _kept(folder, asked, say) if resume and folder is not None else {}
     chance = kept.get("chance", chance)
@@ -288,7 +288,7 @@ def train_ocr(
         if result.interrupted or result.model.stop_training:
             break
     result.model.history = result.history
-    if result.interrupted and folder is not None:
+    if result.interrupted and result.epochs and folder is not None:
         say(f"To go on after epoch {result.epochs}: resume=True, or --resume on the command line.")
     say(result)
     return result
