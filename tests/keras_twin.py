@@ -1,6 +1,7 @@
 """Keras as the reference for layers and training: the same code builds a model in both libraries."""
 
 import os
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -34,14 +35,21 @@ THEIRS = SimpleNamespace(
 )
 
 
-def twins(build, seed=0):
-    """(our model, Keras's) from ``build(library)``, with the same random weights."""
+def twins(build, seed=0, eager=True):
+    """(our model, Keras's) from ``build(library)``, with the same random weights.
+
+    Keras's runs eagerly: to trace it takes longer than the few small batches of a test. What depends on
+    when it is traced asks for that with ``eager=False``.
+    """
     ours, theirs = build(OURS), build(THEIRS)
     rng = np.random.default_rng(seed)
     weights = [rng.normal(0, 0.4, w.shape).astype(np.float32) for w in ours.get_weights()]
     assert [w.shape for w in weights] == [tuple(w.shape) for w in theirs.get_weights()]
     ours.set_weights(weights)
     theirs.set_weights(weights)
+    if eager:
+        theirs.run_eagerly = True
+        theirs.compile = partial(theirs.compile, run_eagerly=True)
     return ours, theirs
 
 

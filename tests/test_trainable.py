@@ -50,7 +50,7 @@ def test_frozen_layers(frozen):
 
 def test_what_is_frozen_later_stays_in_training_until_compile():
     """As in Keras: the flags are read when training begins, and again after the next compile."""
-    ours, theirs = twins(build)
+    ours, theirs = twins(build, eager=False)
     for model, k in ((ours, OURS), (theirs, THEIRS)):
         model.compile(k.SGD(0.1), "mse")
         model.get_layer("lstm").trainable = False  # before the first step: it counts
