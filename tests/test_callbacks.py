@@ -146,14 +146,14 @@ def read(path, delimiter=","):
 OPTIONS = {"batch_size": 16, "epochs": 8, "shuffle": False, "validation_split": 0.25, "verbose": 0}
 
 
-def both(make, tmp_path):
+def both(make, tmp_path, **changed):
     """Histories, weights and file names of a run with the callbacks that ``make(library, folder)`` gives."""
     results = []
     for made, library, name in zip(networks(), (callbacks, keras.callbacks), ("ours", "theirs"), strict=True):
         folder = tmp_path / name
         folder.mkdir()
         y = Y if library is callbacks else Y.astype("float32")
-        history = made.fit(X[:, 0], y, callbacks=make(library, folder), **OPTIONS)
+        history = made.fit(X[:, 0], y, callbacks=make(library, folder), **{**OPTIONS, **changed})
         results.append((history, made.get_weights(), folder))
     ours, theirs = results
     assert set(ours[0].history) == set(theirs[0].history)
@@ -205,6 +205,7 @@ def test_a_run_with_checkpoints(options, weights_only, tmp_path):
     ours, theirs = both(
         lambda k, folder: [k.ModelCheckpoint(str(folder / name), save_weights_only=weights_only, **options)],
         tmp_path,
+        epochs=8 if options.get("monitor") == "loss" else 4,  # 3 batches each; that one skips some late
     )
     assert sorted(os.listdir(ours)) == sorted(os.listdir(theirs))
     assert os.listdir(ours) or "initial_value_threshold" in options
