@@ -3,6 +3,7 @@
     python bench/bench_rnn.py                                     # the grid: LSTM and GRU, 2 threads
     python bench/bench_rnn.py --shapes 64,100,128,256 --cells lstm --threads 2,1
     python bench/bench_rnn.py --json now.json --plot rnn.png      # keep and draw what was measured
+    python bench/bench_rnn.py --shapes 8,50,64,96 --onto now.json --json now.json   # add to what was measured
     python bench/bench_rnn.py --against before.json               # fail where shares of the peak have fallen
 
 A shape is batch,time,input,hidden. Every library runs in a process of its own on the same arrays. First
@@ -162,20 +163,35 @@ def table(results: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def place(result: dict[str, Any]) -> tuple[Any, ...]:
+    """What was measured: the same again replaces it."""
+    return result["cell"], tuple(result["shape"]), result["threads"]
+
+
+def joined(results: list[dict[str, Any]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results with a new one: in the place of the old, or at the end of its cell's."""
+    same = [place(result) == place(new) for result in results]
+    if any(same):
+        return [new if old else result for result, old in zip(results, same, strict=True)]
+    end = max(
+        (i for i, result in enumerate(results) if result["cell"] == new["cell"]), default=len(results) - 1
+    )
+    return [*results[: end + 1], new, *results[end + 1 :]]
+
+
 def fallen(before: list[dict[str, Any]], now: list[dict[str, Any]], tolerance: float) -> list[str]:
     """Where fastseq reaches less of the machine's peak than it did. Shares, not seconds: machines drift."""
-    key = lambda r: (r["cell"], tuple(r["shape"]), r["threads"])  # noqa: E731
-    recorded = {key(r): r for r in before}
+    recorded = {place(result): result for result in before}
     found = []
     for result in now:
-        old = recorded.get(key(result))
+        old = recorded.get(place(result))
         if old is None or not any(share(result, work) for work in WORKS):
-            found.append(f"{key(result)}: nothing to compare")
+            found.append(f"{place(result)}: nothing to compare")
             continue
         for work in WORKS:
             was, part = share(old, work), share(result, work)
             if was is not None and part is not None and part < was * (1 - tolerance):
-                found.append(f"{key(result)} {work}: {100 * part:.0f} % of the peak, was {100 * was:.0f} %")
+                found.append(f"{place(result)} {work}: {100 * part:.0f} % of the peak, was {100 * was:.0f} %")
     return found
 
 
@@ -215,6 +231,7 @@ def main() -> None:
     parser.add_argument("--works", type=listed, default=list(WORKS), help=", ".join(WORKS))
     parser.add_argument("--rounds", type=int, default=11, help="turns of each library")
     parser.add_argument("--json", metavar="FILE", help="write everything measured there")
+    parser.add_argument("--onto", metavar="FILE", help="an earlier --json whose other results are kept")
     parser.add_argument("--plot", metavar="FILE", help="draw the shares of the peak (needs matplotlib)")
     parser.add_argument("--readme", metavar="FILE", help="put a table between its marks in this file")
     parser.add_argument("--against", metavar="FILE", help="an earlier --json: fail where behind it")
@@ -229,11 +246,13 @@ def main() -> None:
 
     facts = machine()
     print(f"{facts['cpu']}, {facts['cpus']} CPUs, {' '.join(facts['simd'])}, load {facts['load']:.1f}")
-    results = []
+    results = json.loads(Path(options.onto).read_text())["results"] if options.onto else []
+    now = []
     for cell in options.cells:
         for shape in shapes:
             for threads in options.threads:
-                results.append(measure(options, cell, shape, threads))
+                now.append(measure(options, cell, shape, threads))
+                results = joined(results, now[-1])
                 if options.json:
                     report = {"machine": facts, "options": vars(options), "results": results}
                     Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
@@ -244,7 +263,7 @@ def main() -> None:
         plot(results, options.plot)
     if options.against:
         before = json.loads(Path(options.against).read_text())["results"]
-        if worse := fallen(before, results, options.tolerance):
+        if worse := fallen(before, now, options.tolerance):
             raise SystemExit("\n".join(["fallen behind the recorded run:", *worse]))
 
 
