@@ -2,7 +2,8 @@
 
 Every function here is the plainest statement of what an operation computes. They work in float64
 whatever comes in, allocate freely and know nothing of speed. Keras on TensorFlow is the
-specification; ``test_reference.py`` holds these twins against it.
+specification; ``test_reference.py`` holds these twins against it. One file on purpose: whoever doubts an
+operation finds its definition here, beside those it is made of.
 """
 
 import math

@@ -1,5 +1,7 @@
 """What the tests of steppers share: sequences, and running them a step at a time."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 
@@ -18,3 +20,9 @@ def run(stepper, x, state=None):
 
 def same(a, b):
     return a.dtype == b.dtype and a.shape == b.shape and bool(np.array_equal(a, b))
+
+
+def in_threads(count, work):
+    """What ``work`` gives in ``count`` threads at once."""
+    with ThreadPoolExecutor(count) as threads:
+        return [one.result() for one in [threads.submit(work) for _ in range(count)]]

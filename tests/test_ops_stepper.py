@@ -1,11 +1,10 @@
 """Steps of one recurrent layer: the bits of the sequence kernels, shared by threads, refusals."""
 
 import itertools
-import threading
 
 import numpy as np
 import pytest
-from step_by_step import run, same, series
+from step_by_step import in_threads, run, same, series
 
 from fastseq import ops
 
@@ -192,16 +191,7 @@ def test_many_threads_share_one_stepper(threads):
     stepper = ops.lstm_stepper(*weights_of("lstm", 96, 160))
     x = series(1, 96, steps=200)
     expected = run(stepper, x)[0]
-    found = [None] * 4
-
-    def work(k):
-        found[k] = run(stepper, x)[0]
-
-    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    found = in_threads(4, lambda: run(stepper, x)[0])
     assert all(same(one, expected) for one in found)
 
 
@@ -210,14 +200,5 @@ def test_large_steps_of_many_threads_without_the_gil():
     stepper = ops.simple_rnn_stepper(*weights_of("simple_rnn", 1000, 1600))
     x = series(1, 1000, steps=5)
     expected = run(stepper, x)[0]
-    found = [None] * 3
-
-    def work(k):
-        found[k] = run(stepper, x)[0]
-
-    workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    found = in_threads(3, lambda: run(stepper, x)[0])
     assert all(same(one, expected) for one in found)

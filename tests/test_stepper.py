@@ -1,11 +1,10 @@
 """Models a step at a time: beside predict, states kept and moved, layers that cannot."""
 
-import threading
 import warnings
 
 import numpy as np
 import pytest
-from step_by_step import run, same, series
+from step_by_step import in_threads, run, same, series
 
 from fastseq import Input, Model, Sequential, layers
 
@@ -235,18 +234,14 @@ def test_steppers_of_several_threads(threads):
     model = model_of_text()
     x = ids(1, 60)
     expected = stepped(model.stepper(), x)
-    found, shared = [None] * 4, model.stepper()
+    shared = model.stepper()
 
-    def work(k):
-        found[k] = stepped(model.stepper(), x)
+    def work():
+        found = stepped(model.stepper(), x)
         stepped(shared, x)  # at once with the others: steps may be lost, no more
+        return found
 
-    workers = [threading.Thread(target=work, args=(k,)) for k in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert all(same(one, expected) for one in found)
+    assert all(same(one, expected) for one in in_threads(4, work))
 
 
 def on_steps(*more, features=3):

@@ -194,7 +194,7 @@ def train_ocr(
             arguments; ``epochs``, and those that only say what is shown and who paints, may be others.
             Without it a run begins anew, and its first finished epoch replaces what was there.
         cache: Paint images once for all epochs with the same rules and keep them, where memory allows it,
-            and not anew in each epoch.
+            and not anew in each epoch. A run resumed with less memory paints anew: other images.
         workers: Processes that paint ahead; 0 paints between the steps.
         samples: How many readings to show after each epoch.
 
