@@ -36,7 +36,7 @@ py::array_t<T> make(std::initializer_list<py::ssize_t> shape) {
   return py::array_t<T>(std::vector<py::ssize_t>(shape));
 }
 
-// What Python passes for one call, in this order.
+// What Python passes for one call, as a tuple in this order.
 struct ForwardArguments {
   int cell;
   py::array x, kernel, recurrent_kernel;
@@ -136,30 +136,8 @@ py::tuple with_type_of(const ForwardArguments& p, F&& f) {
   return with_float_type(name.c_str(), "kernel", p.kernel, f);
 }
 
-py::tuple forward(int cell, const py::array& x, const py::array& kernel, const py::array& recurrent_kernel,
-                  const Optional& bias, const Optional& h0, const Optional& c0, const Optional& mask,
-                  const Optional& lengths, int activation, int recurrent_activation, bool go_backwards,
-                  bool zero_output_for_mask, bool training, bool want_sequence, std::int64_t repeat,
-                  double dropout, double recurrent_dropout, std::uint64_t seed) {
-  const ForwardArguments p = {cell,
-                              x,
-                              kernel,
-                              recurrent_kernel,
-                              bias,
-                              h0,
-                              c0,
-                              mask,
-                              lengths,
-                              activation,
-                              recurrent_activation,
-                              go_backwards,
-                              zero_output_for_mask,
-                              training,
-                              want_sequence,
-                              repeat,
-                              dropout,
-                              recurrent_dropout,
-                              seed};
+py::tuple forward(const ForwardTuple& given) {
+  const ForwardArguments p = arguments_of(given);
   return with_type_of(p, [&](auto zero) -> py::tuple {
     using T = decltype(zero);
     ForwardCall<T> call(p);
@@ -216,7 +194,7 @@ T* added(const char* f, const char* name, bool wanted, const std::vector<py::ssi
   return data;
 }
 
-// What is wanted of one backward call, in the order of Python's arguments.
+// What is wanted of one backward call, as a tuple in this order.
 struct BackwardArguments {
   Optional dsequence, dh, dc;
   bool want_x, want_kernel, want_recurrent, want_bias, want_state;
@@ -261,13 +239,9 @@ double elements_of_states(const PySaved& s) {
   return static_cast<double>(s.batch * s.steps) * static_cast<double>(s.units);
 }
 
-py::tuple backward(PySaved& s, bool keep, const Optional& dsequence, const Optional& dh, const Optional& dc,
-                   bool want_x, bool want_kernel, bool want_recurrent, bool want_bias, bool want_state,
-                   const Optional& into_kernel, const Optional& into_recurrent, const Optional& into_bias) {
+py::tuple backward(PySaved& s, const BackwardTuple& given, bool keep) {
   const std::string name = function_name(s.cell, "_backward");
-  const BackwardArguments p = {dsequence,      dh,        dc,         want_x,      want_kernel,
-                               want_recurrent, want_bias, want_state, into_kernel, into_recurrent,
-                               into_bias};
+  const BackwardArguments p = arguments_of(given);
   return std::visit(
       [&](auto& saved) -> py::tuple {
         using T = typename std::decay_t<decltype(*saved)>::Scalar;

@@ -336,46 +336,13 @@ class RnnSaved:
     @property
     def dtype(self) -> np.dtype[Any]: ...
 
+# The tuples hold what ops/rnn.py's bind_arguments and bind_gradients make.
 def rnn_forward(
-    cell: int,
-    x: Array,
-    kernel: Array,
-    recurrent_kernel: Array,
-    bias: Array | None,
-    h0: Array | None,
-    c0: Array | None,
-    mask: Array | None,
-    lengths: Array | None,
-    activation: int,
-    recurrent_activation: int,
-    go_backwards: bool,
-    zero_output_for_mask: bool,
-    training: bool,
-    want_sequence: bool,
-    repeat: int,
-    dropout: float,
-    recurrent_dropout: float,
-    seed: int,
-    /,
+    arguments: tuple[Any, ...], /
 ) -> tuple[Array | None, Array, Array | None, RnnSaved | None]: ...
 def rnn_backward(
-    saved: RnnSaved,
-    keep: bool,
-    dsequence: Array | None,
-    dh: Array | None,
-    dc: Array | None,
-    want_x: bool,
-    want_kernel: bool,
-    want_recurrent_kernel: bool,
-    want_bias: bool,
-    want_state: bool,
-    into_kernel: Array | None,
-    into_recurrent_kernel: Array | None,
-    into_bias: Array | None,
-    /,
+    saved: RnnSaved, gradients: tuple[Any, ...], keep: bool, /
 ) -> tuple[Array | None, Array | None, Array | None, Array | None, Array | None, Array | None]: ...
-
-# bind_stepper.cpp
 def rnn_forward_both(
     first: tuple[Any, ...], second: tuple[Any, ...], /
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]: ...

@@ -143,7 +143,7 @@ def bind_arguments(
 def bind_forward(function: str, cell: int, **options: Any) -> Callable[..., tuple[Any, ...]]:
     """The call itself, with options checked once; it returns (sequence, h, c or None, saved)."""
     arguments = bind_arguments(function, cell, **options)
-    return lambda *arrays: _core.rnn_forward(*arguments(*arrays))
+    return lambda *arrays: _core.rnn_forward(arguments(*arrays))
 
 
 def converted(value: Any, dtype: Any, function: str, argument: str) -> Array | None:
@@ -195,7 +195,7 @@ def bind_backward(
     It returns the gradients of (x, kernel, recurrent_kernel, bias, h0, c0), None where not wanted.
     """
     arguments = bind_gradients(function, wanted, into)
-    return lambda saved, *gradients: _core.rnn_backward(saved, keep, *arguments(saved, *gradients))
+    return lambda saved, *gradients: _core.rnn_backward(saved, arguments(saved, *gradients), keep)
 
 
 def _backward(

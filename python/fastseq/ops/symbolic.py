@@ -82,7 +82,7 @@ def _flat_recurrent(
         take = arguments_of(options)
 
         def run(*arrays: Any) -> tuple[Any, ...]:
-            *results, saved = _core.rnn_forward(*take(*arrays))
+            *results, saved = _core.rnn_forward(take(*arrays))
             return *results[:outputs], saved
 
         return run
@@ -94,7 +94,7 @@ def _flat_recurrent(
         take = gradients_of(wanted, into)
 
         def run(saved: Any, *arrays: Any) -> Any:
-            results = _core.rnn_backward(saved, False, *take(saved, *arrays))
+            results = _core.rnn_backward(saved, take(saved, *arrays), False)
             return gradients._make(results[: len(differentiable)])
 
         return run
