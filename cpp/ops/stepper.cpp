@@ -18,8 +18,7 @@ constexpr std::ptrdiff_t units_worth_a_member = 32;
 // a step that comes so late is taken alone, as is the first.
 constexpr std::int64_t members_stay_awake = 100000;  // nanoseconds
 
-// Of a trial's steps each way, the first wake the members and bring the weights to their caches.
-constexpr std::int64_t trial_period = 1024, trial_steps = 16, untimed_steps = 4;
+constexpr std::int64_t trial_period = 1024;  // steps from one trial to the next
 // The team is left at once where its steps take so many times as long; less may be one bad moment.
 constexpr std::int64_t look_period = 64, far_behind = 4;
 
@@ -70,10 +69,20 @@ void TeamTrial::took(std::int64_t nanoseconds) {
   }
   const std::int64_t step = step_.fetch_add(1, std::memory_order_relaxed) % trial_period;
   if (step >= 2 * trial_steps) return look(step, nanoseconds);
-  std::atomic<std::int64_t>& sum = step < trial_steps ? alone_ : together_;
-  const std::int64_t of_trial = step % trial_steps;
-  if (of_trial == untimed_steps) sum.store(0, std::memory_order_relaxed);
-  if (of_trial >= untimed_steps) sum.fetch_add(nanoseconds, std::memory_order_relaxed);
+  const bool alone = step < trial_steps;
+  Times& times = alone ? alone_times_ : together_times_;
+  const std::int64_t timed = step % trial_steps - untimed_steps;
+  if (timed < 0) return;
+  times[static_cast<std::size_t>(timed)].store(nanoseconds, std::memory_order_relaxed);
+  if (timed == timed_steps - 1) (alone ? alone_ : together_).store(median(times), std::memory_order_relaxed);
+}
+
+// Not the mean: one step that had to wait for its core, of dozens of microseconds, would decide the trial.
+std::int64_t TeamTrial::median(const Times& times) {
+  std::array<std::int64_t, timed_steps> sorted;
+  for (std::size_t i = 0; i < times.size(); ++i) sorted[i] = times[i].load(std::memory_order_relaxed);
+  std::nth_element(sorted.begin(), sorted.begin() + timed_steps / 2, sorted.end());
+  return sorted[timed_steps / 2];
 }
 
 // Between trials: a member that has to wait for its core costs the team more than the trial could tell.
@@ -81,7 +90,7 @@ void TeamTrial::look(std::int64_t step, std::int64_t nanoseconds) {
   const std::int64_t sum = since_.fetch_add(nanoseconds, std::memory_order_relaxed) + nanoseconds;
   if (step % look_period != look_period - 1) return;
   since_.store(0, std::memory_order_relaxed);
-  const std::int64_t alone = alone_.load(std::memory_order_relaxed) / (trial_steps - untimed_steps);
+  const std::int64_t alone = alone_.load(std::memory_order_relaxed);
   if (sum / look_period > far_behind * alone) together_.store(INT64_MAX, std::memory_order_relaxed);
 }
 

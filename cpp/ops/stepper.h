@@ -1,6 +1,7 @@
 // A recurrent layer one step at a time: its weights are packed once, a step only reads them.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -12,10 +13,10 @@ namespace fastseq {
 
 struct Kernels;
 
-// Whether steps are taken alone or by the team: some of each are timed now and then, and the faster way is
-// kept until the next trial, or until the team falls behind. A second core that another process keeps busy
-// makes the team slower by far, and nothing but the time tells. Threads that share it may spoil a trial, no
-// more.
+// Whether steps are taken alone or by the team: some of each are timed now and then, and the way whose median
+// is less is kept until the next trial, or until the team falls behind. A second core that another process
+// keeps busy makes the team slower by far, and nothing but the time tells. Threads that share it may spoil a
+// trial, no more.
 class TeamTrial {
  public:
   bool team();                          // for the step that begins
@@ -23,10 +24,17 @@ class TeamTrial {
   void paused();                        // the step that ended came late: the members have gone to sleep
 
  private:
+  // Of a trial's steps each way, the first wake the members and bring the weights to their caches.
+  static constexpr std::int64_t untimed_steps = 4, timed_steps = 12,
+                                trial_steps = untimed_steps + timed_steps;
+  using Times = std::array<std::atomic<std::int64_t>, timed_steps>;  // nanoseconds
+
+  static std::int64_t median(const Times& times);
   void look(std::int64_t step, std::int64_t nanoseconds);
 
   std::atomic<std::int64_t> step_{0};
-  std::atomic<std::int64_t> alone_{0}, together_{0};  // nanoseconds of the timed steps of the last trial
+  Times alone_times_ = {}, together_times_ = {};      // of the trial that is on
+  std::atomic<std::int64_t> alone_{0}, together_{0};  // medians of the last trial
   std::atomic<std::int64_t> settling_{0};             // steps not to be timed, after a pause
   std::atomic<std::int64_t> since_{0};                // of the team's steps since the last look
 };
