@@ -253,6 +253,14 @@ def test_what_has_no_plain_form():
     assert str(error.value) == "get_config: empty must have inputs and outputs, got none"
 
 
+def test_error_names_the_layers_that_can_be_made():
+    with pytest.raises(ValueError) as error:
+        models.model_from_json('{"class_name": "Recurrent", "config": {}}')
+    known, got = str(error.value).removeprefix("from_config: class_name must be one of ").split(", or of ")
+    assert got == "custom_objects, got 'Recurrent'"  # what other layers are made from is none itself
+    assert set(known.split(", ")) <= set(layers.__all__) | set(models.__all__)
+
+
 @pytest.mark.parametrize(
     ("text", "start"),
     [

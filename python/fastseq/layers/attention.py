@@ -15,7 +15,7 @@ SCORE_MODES = ("dot", "concat")
 MASKED = 1e9  # Keras's: what is taken from the scores of values that are masked
 
 
-class _Attention(Layer):
+class _Attention(Layer, abstract=True):
     """Base: everything but the scores."""
 
     supports_masking = True

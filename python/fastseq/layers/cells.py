@@ -24,7 +24,7 @@ __all__ = ["RNN", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]
 _OF_SEQUENCES = ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask")
 
 
-class _Cell(Recurrent):
+class _Cell(Recurrent, abstract=True):
     """One step: (batch, features) and the states before, to the output and the states after."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

@@ -131,7 +131,7 @@ class Conv2D(Layer):
         return with_activation(sums, self.activation)
 
 
-class _Pooling2D(Layer):
+class _Pooling2D(Layer, abstract=True):
     """What the pooling layers share."""
 
     _operation: Callable[..., Any]
@@ -175,7 +175,7 @@ class AveragePooling2D(_Pooling2D):
     _operation = staticmethod(ops.average_pool2d)
 
 
-class _GlobalPooling2D(Layer):
+class _GlobalPooling2D(Layer, abstract=True):
     """What the layers that pool whole images share."""
 
     _operation: Callable[..., Any]

@@ -13,7 +13,16 @@ __all__ = ["Described", "arguments_of", "from_config", "plain", "to_config"]
 
 
 class Described:
-    """What can be described by its arguments, and made of them again."""
+    """What can be described by its arguments, and made of them again.
+
+    ``class Base(..., abstract=True)`` is there for its subclasses: no description names it.
+    """
+
+    _abstract = True
+
+    def __init_subclass__(cls, *, abstract: bool = False, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls._abstract = abstract
 
     def config_class(self) -> type[Described]:
         """The class whose ``from_config`` makes a layer of what ``get_config`` gives."""
@@ -47,7 +56,7 @@ def _classes() -> dict[str, type[Described]]:
     found, todo = {}, [Described]
     while todo:
         cls = todo.pop()
-        if not _registry.is_reading() or cls.__module__.startswith("fastseq."):
+        if not cls._abstract and (not _registry.is_reading() or cls.__module__.startswith("fastseq.")):
             found[cls.__name__] = cls
         todo += cls.__subclasses__()
     return found
@@ -70,7 +79,7 @@ def from_config(description: dict[str, Any]) -> Any:
     name = description["class_name"]
     cls = _class_of(name)
     if cls is None:
-        known = sorted(n for n in _classes() if not n.startswith("_"))
+        known = sorted(_classes())
         rule = f"be one of {', '.join(known)}"
         if _registry.is_reading():
             rule += ", or of custom_objects"

@@ -16,7 +16,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class _Merge(Layer):
+class _Merge(Layer, abstract=True):
     """Base: takes a list of at least two inputs."""
 
     supports_masking = True

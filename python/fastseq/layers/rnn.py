@@ -15,7 +15,7 @@ from fastseq.layers.base import Layer
 __all__ = ["GRU", "LSTM", "KeepsStates", "Recurrent", "SimpleRNN"]
 
 
-class KeepsStates(Layer):
+class KeepsStates(Layer, abstract=True):
     """Base of layers that keep their states between batches where they are stateful.
 
     Attributes:
@@ -74,7 +74,7 @@ class KeepsStates(Layer):
     reset_state = reset_states
 
 
-class Recurrent(KeepsStates):
+class Recurrent(KeepsStates, abstract=True):
     """What the recurrent layers share; not for use by itself.
 
     Attributes:

@@ -18,7 +18,7 @@ __all__ = ["Bidirectional", "TimeDistributed", "Wrapper"]
 MERGE_MODES = ("concat", "sum", "mul", "ave", None)
 
 
-class Wrapper(Layer):
+class Wrapper(Layer, abstract=True):
     """Base of layers around another one.
 
     Attributes:

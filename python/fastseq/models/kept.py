@@ -14,7 +14,7 @@ from fastseq.models import copies, files
 __all__ = ["Kept"]
 
 
-class Kept(Layer):
+class Kept(Layer, abstract=True):
     """Base of ``Model``: how it is written down and made again."""
 
     def to_json(self, **options: Any) -> str:

@@ -20,7 +20,7 @@ from fastseq.sources import batch_inputs
 __all__ = ["Trained"]
 
 
-class Trained(Kept):
+class Trained(Kept, abstract=True):
     """Base of ``Model``: what it is trained for, and the plans that do it.
 
     A subclass gives it the graph between ``inputs`` and ``outputs``.
