@@ -83,12 +83,12 @@ class CtcSweep {
   void run() const {
     prepare();
     for (std::ptrdiff_t t = 0; t < half_; ++t) {
-      emit(t);
+      emit_frame(t, t + 1);
       step_forward<false>(t);
     }
     if (!s_.gradient) return finish();
     for (std::ptrdiff_t t = s_.frames; t-- > half_;) {
-      emit(t);
+      emit_frame(t, t - 1);
       step_back<false>(t);
     }
     join();
@@ -97,7 +97,7 @@ class CtcSweep {
   }
 
   void emit(std::ptrdiff_t begin, std::ptrdiff_t end) const {
-    for (std::ptrdiff_t t = begin; t < end; ++t) emit(t);
+    for (std::ptrdiff_t t = begin; t < end; ++t) emit_frame(t, t + 1);
   }
 
   void half(CtcWay way) const {
@@ -173,14 +173,15 @@ class CtcSweep {
   }
 
   // Probabilities of the frame's labels and blank; with a gradient of logits, the whole softmax into it.
-  void emit(std::ptrdiff_t t) const {
+  // `next` is the frame whose turn comes after this one.
+  void emit_frame(std::ptrdiff_t t, std::ptrdiff_t next) const {
     const std::ptrdiff_t C = s_.classes;
     const T* x = s_.inputs + t * C;
     const Frame f = frame(t);
     V most(T(0)), rest(T(0));  // the logarithm of a class is (x - most) - rest
     if (s_.input == CtcInput::logits) {
       T* p = s_.gradient ? s_.gradient + t * C : nullptr;
-      const RowSum<T> sum = row_sum(C, x, p);
+      const RowSum<T> sum = row_sum(C, x, p, (next - t) * C);
       const V all(sum.total);
       most = V(sum.most);
       rest = log(all);

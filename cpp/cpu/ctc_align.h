@@ -118,7 +118,7 @@ class CtcViterbi {
     for (std::ptrdiff_t t = begin; t < end; ++t) {
       most_[t] = rest_[t] = T(0);
       if (s_.input != CtcInput::logits) continue;
-      const RowSum<T> sum = row_sum(s_.classes, frame(t), static_cast<T*>(nullptr));
+      const RowSum<T> sum = row_sum(s_.classes, frame(t), static_cast<T*>(nullptr), s_.classes);
       most_[t] = sum.most;
       rest_[t] = log(Vec<T>(sum.total)).v[0];
     }

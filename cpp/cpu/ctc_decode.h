@@ -7,94 +7,68 @@
 namespace fastseq {
 namespace FASTSEQ_TARGET {
 
+// Where the first of a row's elements that equal `value` lies; 0 where none does. Block by block: where it
+// ends is not for the core to guess within one.
 template <class T>
-struct Largest {
-  T value;
-  std::int32_t place;
-};
-
-// The first of the largest of C values; NaN is never larger.
-template <class T>
-FASTSEQ_INLINE Largest<T> largest_of(std::ptrdiff_t C, const T* x) {
+FASTSEQ_INLINE std::int32_t place_of(std::ptrdiff_t C, const T* x, T value) {
   using V = Vec<T>;
-  using Int = typename V::Int;
-  constexpr std::ptrdiff_t L = V::lanes;
-  const T lowest = -__builtin_inf();
-  V most(lowest);
-  Int place = {};
-  Int at = V::numbers();
-  for_columns<T>(C, [&](auto c, auto part) FASTSEQ_INLINED {
-    const V each = load_part_or(x + c, part, lowest);
-    const Int larger = each > most;
-    place = larger ? at : place;
-    most = select<T>(larger, each, most);
-    at += static_cast<typename VecTypes<T>::Lane>(L);
-  });
-  const T high = maximum(most);
-  const auto beyond = static_cast<typename VecTypes<T>::Lane>(__INT32_MAX__);
-  place = most == V(high) ? place : Int{} + beyond;
-  auto first = beyond;
-  for (std::ptrdiff_t i = 0; i < L; ++i) first = place[i] < first ? place[i] : first;
-  return {high, static_cast<std::int32_t>(first)};
-}
-
-// Whether log_probs or probs can be what they say: no NaN, no inf, no negative probability.
-template <class T>
-FASTSEQ_INLINE bool is_sound(CtcInput input, std::ptrdiff_t C, const T* x) {
-  using V = Vec<T>;
-  const T endless = __builtin_inf();
-  const V least(input == CtcInput::probs ? T(0) : -endless), infinity(endless);
-  typename V::Int wrong = {};
-  for_columns<T>(C, [&](auto c, auto part) FASTSEQ_INLINED {
-    const V each = load_part_or(x + c, part, T(0));
-    wrong |= ~((each >= least) & (each < infinity));
-  });
-  for (int i = 0; i < V::lanes; ++i)
-    if (wrong[i]) return false;
-  return true;
-}
-
-// exp of what is not above 0, to be added to 1: what is too small for one scale by 2^n is no matter.
-template <class T>
-FASTSEQ_INLINE Vec<T> exp_below(Vec<T> x) {
-  typename Vec<T>::Int n;
-  const Vec<T> p = exp_reduced(max(Vec<T>(ExpConstants<T>::lowest), x), n);
-  const Vec<T> scale = power_of_two<Vec<T>>(n);
-  return p * scale + scale;
-}
-
-// sum exp(x - most), whose logarithm is the best class's, negated. NaN where x holds NaN or inf.
-template <class T>
-FASTSEQ_INLINE T sum_of_exponentials(std::ptrdiff_t C, const T* x, T most) {
-  using V = Vec<T>;
-  constexpr std::ptrdiff_t L = V::lanes;
-  const V high(most);
-  V total(T(0)), other(T(0));
-  std::ptrdiff_t c = 0;
-  for (; c + 2 * L <= C; c += 2 * L) {  // two sums: neither waits for the other
-    total += exp_below(V::load(x + c) - high);
-    other += exp_below(V::load(x + c + L) - high);
+  constexpr std::ptrdiff_t L = V::lanes, block = 64;
+  const V sought(value);
+  for (std::ptrdiff_t begin = 0; begin < C; begin += block) {
+    std::uint64_t found = 0;
+    const std::ptrdiff_t whole = C - begin < block ? (C - begin) / L * L : block;
+    for (std::ptrdiff_t i = 0; i < whole; i += L)
+      found |= std::uint64_t{lane_bits<T>(V::load(x + begin + i) == sought)} << i;
+    if (const std::ptrdiff_t rest = C - begin - whole; whole < block && rest > 0)
+      found |= std::uint64_t{lane_bits<T>((V::load_part(x + begin + whole, rest) == sought) & V::first(rest))}
+               << whole;
+    if (found != 0) return static_cast<std::int32_t>(begin + __builtin_ctzll(found));
   }
-  for (; c < C; c += L)
-    total += select<T>(V::first(C - c), exp_below(V::load_part(x + c, C - c) - high), V(T(0)));
-  return sum(total + other);
+  return 0;
+}
+
+// The largest of log_probs or probs; NaN where they cannot be what they say: with NaN, inf, or a negative
+// probability.
+template <class T>
+FASTSEQ_INLINE T sound_maximum(CtcInput input, std::ptrdiff_t C, const T* x) {
+  using V = Vec<T>;
+  constexpr std::ptrdiff_t L = V::lanes;
+  const T infinity = __builtin_inf();
+  const V least(input == CtcInput::probs ? T(0) : -infinity);
+  V most = -V(infinity), more = most;
+  typename V::Int sound = ~typename V::Int{}, also = sound;
+  std::ptrdiff_t c = 0;
+  for (; c + 2 * L <= C; c += 2 * L) {
+    const V one = V::load(x + c), two = V::load(x + c + L);
+    sound &= one >= least;
+    also &= two >= least;
+    most = max(one, most);
+    more = max(two, more);
+  }
+  for (; c < C; c += L) {
+    const V each = V::load_part(x + c, C - c);  // beyond the row 0, which is sound
+    sound &= each >= least;
+    most = max(load_part_or(x + c, C - c, -infinity), most);
+  }
+  const T found = maximum(max(most, more));
+  constexpr unsigned all = static_cast<unsigned>((std::uint64_t{1} << L) - 1);
+  return lane_bits<T>(sound & also) == all && found < infinity ? found : T(__builtin_nan(""));
 }
 
 template <class T>
 void best_of_frames(CtcInput input, std::ptrdiff_t C, const T* x, std::int32_t* best, double* scores,
                     std::ptrdiff_t begin, std::ptrdiff_t end) {
+  const bool logits = input == CtcInput::logits;
   for (std::ptrdiff_t t = begin; t < end; ++t) {
     const T* frame = x + t * C;
-    const Largest<T> found = largest_of(C, frame);
-    best[t] = found.place;
-    if (input == CtcInput::logits)
-      scores[t] = static_cast<double>(sum_of_exponentials(C, frame, found.value));
-    else
-      scores[t] = is_sound(input, C, frame) ? static_cast<double>(found.value) : __builtin_nan("");
+    const T most = logits ? row_maximum(C, frame) : sound_maximum(input, C, frame);
+    best[t] = place_of(C, frame, most);
+    scores[t] =
+        static_cast<double>(logits ? sum_of_exponentials(C, frame, most, static_cast<T*>(nullptr), C) : most);
   }
   if (input == CtcInput::log_probs) return;
   using V = Vec<double>;
-  const V sign(input == CtcInput::logits ? -1.0 : 1.0);
+  const V sign(logits ? -1.0 : 1.0);
   map_elements(begin, end, [&](V total) { return sign * log(total); }, scores, scores);
 }
 
@@ -106,12 +80,13 @@ bool log_probs_of_frames(CtcInput input, std::ptrdiff_t C, const T* x, double* y
     const T* frame = x + t * C;
     double* out = y + t * C;
     if (input == CtcInput::logits) {
-      const T most = row_maximum(C, frame);
-      const V rest = log(V(sum_of_exponentials(C, frame, most)));
+      const RowSum<T> all = row_sum(C, frame, static_cast<T*>(nullptr), C);
+      const V rest = log(V(all.total));
       if (!(rest.v[0] == rest.v[0])) return false;
-      for (std::ptrdiff_t c = 0; c < C; ++c) out[c] = static_cast<double>((frame[c] - most) - rest.v[0]);
+      for (std::ptrdiff_t c = 0; c < C; ++c) out[c] = static_cast<double>((frame[c] - all.most) - rest.v[0]);
     } else {
-      if (!is_sound(input, C, frame)) return false;
+      const T most = sound_maximum(input, C, frame);
+      if (!(most == most)) return false;
       if (input == CtcInput::log_probs)
         for (std::ptrdiff_t c = 0; c < C; ++c) out[c] = static_cast<double>(frame[c]);
       else

@@ -59,12 +59,46 @@ void activate_elements_backward(const ActivationChoice& choice, const T* saved, 
   }
 }
 
+// The largest of a row; NaN is never larger.
 template <class T>
 FASTSEQ_INLINE T row_maximum(std::ptrdiff_t C, const T* x) {
+  constexpr std::ptrdiff_t L = Vec<T>::lanes, most_at_once = 4;
   const T lowest = -__builtin_inf();
-  Vec<T> most(lowest);
-  for_columns<T>(C, [&](auto c, auto part) { most = max(most, load_part_or(x + c, part, lowest)); });
-  return maximum(most);
+  Vec<T> most[most_at_once] = {lowest, lowest, lowest, lowest};
+  std::ptrdiff_t c = 0;
+  for (; c + most_at_once * L <= C; c += most_at_once * L)
+    for (std::ptrdiff_t i = 0; i < most_at_once; ++i) most[i] = max(Vec<T>::load(x + c + i * L), most[i]);
+  for (; c < C; c += L) most[0] = max(load_part_or(x + c, C - c, lowest), most[0]);
+  return maximum(max(max(most[0], most[1]), max(most[2], most[3])));
+}
+
+// sum exp(x - most); the exponentials into y, which may be x or nullptr. NaN where x holds NaN or inf.
+// The rows to be read and written next lie `ahead` elements from these: asked for here, where the core
+// computes, they are in its cache when their turn comes.
+template <class T>
+FASTSEQ_INLINE T sum_of_exponentials(std::ptrdiff_t C, const T* x, T most, T* y, std::ptrdiff_t ahead) {
+  using V = Vec<T>;
+  constexpr std::ptrdiff_t L = V::lanes;
+  const V high(most);
+  V total(T(0)), other(T(0));
+  std::ptrdiff_t c = 0;
+  for (; c + 2 * L <= C; c += 2 * L) {  // two sums: neither waits for the other
+    __builtin_prefetch(x + c + ahead);
+    if (y) __builtin_prefetch(y + c + ahead, 1);
+    const V one = exp_to_one(V::load(x + c) - high), two = exp_to_one(V::load(x + c + L) - high);
+    if (y) {
+      one.store(y + c);
+      two.store(y + c + L);
+    }
+    total += one;
+    other += two;
+  }
+  for (; c < C; c += L) {
+    const V each = exp_to_one(V::load_part(x + c, C - c) - high);
+    if (y) each.store_part(y + c, C - c);
+    total += select<T>(V::first(C - c), each, V(T(0)));
+  }
+  return sum(total + other);
 }
 
 template <class T>
@@ -72,18 +106,11 @@ struct RowSum {
   T most, total;
 };
 
-// The largest of a row and sum exp(x - largest); the exponentials into y, which may be x or nullptr.
+// The largest of a row and sum exp(x - largest); y and `ahead` as above.
 template <class T>
-FASTSEQ_INLINE RowSum<T> row_sum(std::ptrdiff_t C, const T* x, T* y) {
-  using V = Vec<T>;
+FASTSEQ_INLINE RowSum<T> row_sum(std::ptrdiff_t C, const T* x, T* y, std::ptrdiff_t ahead) {
   const T most = row_maximum(C, x);
-  V total(T(0));
-  for_columns<T>(C, [&](auto c, auto part) {
-    const V e = exp(V::load_part(x + c, part) - V(most));
-    if (y) e.store_part(y + c, part);
-    total += select<T>(V::first(part), e, V(T(0)));
-  });
-  return {most, sum(total)};
+  return {most, sum_of_exponentials(C, x, most, y, ahead)};
 }
 
 // softmax: y_c = exp(x_c - max) / sum exp(x - max);  log softmax: x_c - max - log(sum)
@@ -94,7 +121,7 @@ void softmax_rows(bool logarithm, std::ptrdiff_t C, const T* x, T* y, std::ptrdi
   for (std::ptrdiff_t r = begin; r < end; ++r) {
     const T* row = x + r * C;
     T* out = y + r * C;
-    const RowSum<T> all = row_sum(C, row, logarithm ? nullptr : out);
+    const RowSum<T> all = row_sum(C, row, logarithm ? nullptr : out, C);
     if (logarithm) {
       const V shift = V(all.most) + log(V(all.total));
       for_columns<T>(

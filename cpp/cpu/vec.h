@@ -240,23 +240,32 @@ FASTSEQ_INLINE Vec<T> abs(Vec<T> x) {
   return max(-x, x);
 }
 
-// The sum of all lanes, halves first: the order is fixed by the width alone.
+// f of the first half of the lanes and the second, then of the halves of that, down to one lane.
+template <class T, int lanes, class Register, class F>
+FASTSEQ_INLINE T halved(const Register& x, F f) {
+  if constexpr (lanes == 1) {
+    T lane;
+    __builtin_memcpy(&lane, &x, sizeof(T));
+    return lane;
+  } else {
+    constexpr int bytes = lanes / 2 * static_cast<int>(sizeof(T));
+    typedef T Half __attribute__((vector_size(bytes)));
+    Half low, high;
+    __builtin_memcpy(&low, &x, bytes);
+    __builtin_memcpy(&high, reinterpret_cast<const char*>(&x) + bytes, bytes);
+    return halved<T, lanes / 2>(f(low, high), f);
+  }
+}
+
+// The sum of all lanes: its order is fixed by the width alone.
 template <class T>
 FASTSEQ_INLINE T sum(Vec<T> x) {
-  alignas(64) T lane[Vec<T>::lanes];
-  x.store(lane);
-  for (int half = Vec<T>::lanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
-  return lane[0];
+  return halved<T, Vec<T>::lanes>(x.v, [](auto a, auto b) FASTSEQ_INLINED { return a + b; });
 }
 
 template <class T>
 FASTSEQ_INLINE T maximum(Vec<T> x) {
-  alignas(64) T lane[Vec<T>::lanes];
-  x.store(lane);
-  for (int half = Vec<T>::lanes / 2; half > 0; half /= 2)
-    for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
-  return lane[0];
+  return halved<T, Vec<T>::lanes>(x.v, [](auto a, auto b) FASTSEQ_INLINED { return a > b ? a : b; });
 }
 
 // Constants of the exponential: ln 2 in two parts (Cody & Waite), the shift that rounds to an integer, the
@@ -336,6 +345,16 @@ FASTSEQ_INLINE Vec<T> exp(Vec<T> x) {
   const Vec<T> p = exp_reduced(x, n);
   const typename Vec<T>::Int half = n >> 1;
   return (Vec<T>(T(1)) + p) * power_of_two<Vec<T>>(half) * power_of_two<Vec<T>>(n - half);
+}
+
+// exp where no x is above 0: one scale will do. What would not be a normal number is 0; NaN stays NaN.
+template <class T>
+FASTSEQ_INLINE Vec<T> exp_to_one(Vec<T> x) {
+  const Vec<T> lowest(ExpConstants<T>::lowest);
+  typename Vec<T>::Int n;
+  const Vec<T> p = exp_reduced(max(lowest, x), n);
+  const Vec<T> scale = power_of_two<Vec<T>>(n);
+  return select<T>(x < lowest, Vec<T>(T(0)), p * scale + scale);
 }
 
 template <class V>
