@@ -73,7 +73,8 @@ def measure(options: argparse.Namespace, work: str, shape: list[float], threads:
     text = ", ".join(f"{n:g}" for n in shape)
     wide = f", width {options.width}" if work == BEAM else ""
     print(f"\n{work}{wide}: (frames, batch, classes, scale) = ({text}), {len(cpus)} threads", flush=True)
-    peers = [name for name in options.peers if work == BEAM or name != "pyctcdecode"]
+    only_other = "fastseq-probability" if work == BEAM else "pyctcdecode"
+    peers = [name for name in options.peers if name != only_other]
     bound = None
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -1,7 +1,9 @@
 """CTC decoding in each library, behind the same few calls; run as a worker of timing.py.
 
 All decode the same posteriors: those that ask for logits get logits, those that ask for probabilities get
-them ready-made. Who takes one sequence at a time gets a pool of threads where that is faster.
+them ready-made. The best path's score is the sum of what they get, as others have it, not its probability,
+which takes a softmax ("fastseq-probability"). Who takes one sequence at a time gets a pool of threads where
+that is faster.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from turns import Call, Turns, fastest
 
 NAMES = {
     "fastseq": "fastseq",
+    "fastseq-probability": "fastseq, with its probability",
     "tf": "TensorFlow",
     "fast-ctc-decode": "fast-ctc-decode",
     "pyctcdecode": "pyctcdecode, no LM",
@@ -76,6 +79,8 @@ class DecodePeer(Turns):
 
 
 class Fastseq(DecodePeer):
+    best_path_of = "log_probs"  # the sum of the largest, with no softmax
+
     def __init__(self) -> None:
         import fastseq
 
@@ -88,7 +93,7 @@ class Fastseq(DecodePeer):
         ops = self.fastseq.ops
         return {
             BEAM: lambda: ops.ctc_beam_search(self.x, beam_width=self.width),
-            GREEDY: lambda: ops.ctc_greedy_decode(self.x),
+            GREEDY: lambda: ops.ctc_greedy_decode(self.x, input=self.best_path_of),
         }
 
     def rows(self, found: Any) -> list[list[int]]:
@@ -105,6 +110,10 @@ class Fastseq(DecodePeer):
                 list(pool.map(np.max, parts))
                 seconds.append(time.perf_counter() - start)
         return float(sum(part.nbytes for part in parts) / min(seconds))
+
+
+class FastseqProbability(Fastseq):
+    best_path_of = "logits"
 
 
 class TensorFlow(DecodePeer):
@@ -195,6 +204,7 @@ def make(name: str) -> DecodePeer:
     """The peer of that name; ImportError where its library is not installed."""
     return {
         "fastseq": Fastseq,
+        "fastseq-probability": FastseqProbability,
         "tf": TensorFlow,
         "fast-ctc-decode": FastCtcDecode,
         "pyctcdecode": PyCtcDecode,
