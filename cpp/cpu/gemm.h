@@ -1,14 +1,25 @@
 // The only matrix product: C = init + A B.
 //
-// B is packed: for each k, `vectors` registers side by side. A is read where it lies, one broadcast per row
-// and k. Every element of C is init + a_0 b_0 + a_1 b_1 + ... in the order of k, whatever tile it falls into,
-// so results do not depend on how rows or columns are shared among threads.
+// B is packed: its columns are registers in groups of two or three, for each k those of a group side by side.
+// A is read where it lies, one broadcast per row and k. Every element of C is init + a_0 b_0 + a_1 b_1 + ...
+// in the order of k, whatever tile it falls into, so results do not depend on how rows or columns are shared
+// among threads.
 #pragma once
 
 #include "vec.h"
 
 namespace fastseq {
 namespace FASTSEQ_TARGET {
+
+// Registers of columns that packed matrices keep together: pairs, a line of the cache for each k with
+// registers of 32 bytes; or threes, where their number is no multiple of anything else. A tile of two
+// registers and six rows reads each line of B half as often as one of four and three, which is what a product
+// waits for where B comes from the second or third level of cache.
+constexpr int pair_vectors = 2;
+constexpr int group_of(int vectors) { return vectors % 3 == 0 ? 3 : pair_vectors; }
+
+// Up to so many rows the way of B to the core counts, more than the instructions.
+constexpr std::ptrdiff_t rows_in_pairs = 24;
 
 // One product of `rows` rows by `vectors` registers of columns. Strides and counts are in elements of T.
 template <class T>
@@ -22,15 +33,19 @@ struct Product {
   std::ptrdiff_t blocks, depth;
   bool a_transposed;
 
-  // B(k, v): b[k * b_row + v * lanes], k counted through all blocks.
+  // B(k, v): b[k * b_row + v / group * b_group + v % group * lanes], k counted through all blocks. Groups lie
+  // side by side unless the caller says otherwise.
   const T* b;
   std::ptrdiff_t b_row;
+  int group = pair_vectors;  // or 3
+  std::ptrdiff_t b_group = pair_vectors * Vec<T>::lanes;
 
   // A row-major product that comes first: lead_depth more k, of lead_a[r * lead_row + k] and
-  // lead_b[k * b_row + v * lanes].
+  // lead_b[k * b_row + v / group * lead_group + v % group * lanes].
   const T* lead_a;
   std::ptrdiff_t lead_row, lead_depth;
   const T* lead_b;
+  std::ptrdiff_t lead_group;
 
   // Where sums start: init[r * init_row + v * init_vector]; nullptr starts from zero.
   const T* init;
@@ -45,16 +60,13 @@ struct Product {
   const T* next_b;
 };
 
-// Columns of the best tile when the caller is free to choose.
-constexpr int wide_vectors = 4;
-
 // One k: sums += (a column of A) (a row of B).
 template <class T, int Rows, int Vectors, bool Transposed>
-FASTSEQ_INLINE void product_step(const T* a, std::ptrdiff_t a_row, const T* b,
+FASTSEQ_INLINE void product_step(const T* a, std::ptrdiff_t a_row, const T* b, std::ptrdiff_t b_group,
                                  typename Vec<T>::Native* sums) {
   using V = Vec<T>;
   using Native = typename V::Native;
-  constexpr int L = V::lanes;
+  constexpr int L = V::lanes, group = group_of(Vectors);
   // Every load counts: as few registers of B as can be wait while all of A's are in use, or the other way
   // round.
   if constexpr (Vectors > Rows) {
@@ -63,14 +75,14 @@ FASTSEQ_INLINE void product_step(const T* a, std::ptrdiff_t a_row, const T* b,
     for (int r = 0; r < Rows; ++r) column_of_a[r] = V::broadcast(Transposed ? a[r] : a[r * a_row]);
 #pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) {
-      const Native part_of_b = V::load(b + v * L).v;
+      const Native part_of_b = V::load(b + v / group * b_group + v % group * L).v;
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) sums[r * Vectors + v] += column_of_a[r] * part_of_b;
     }
   } else {
     Native row_of_b[Vectors];
 #pragma GCC unroll 16
-    for (int v = 0; v < Vectors; ++v) row_of_b[v] = V::load(b + v * L).v;
+    for (int v = 0; v < Vectors; ++v) row_of_b[v] = V::load(b + v / group * b_group + v % group * L).v;
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
       const Native broadcast = V::broadcast(Transposed ? a[r] : a[r * a_row]);
@@ -80,10 +92,11 @@ FASTSEQ_INLINE void product_step(const T* a, std::ptrdiff_t a_row, const T* b,
   }
 }
 
-// C = init + A B for 1 to 4 registers of columns. Many rows and a long k go in passes over k, each adding to
-// the last. Compiled once, in gemm.cpp, for float and double: the loops around it only call it.
+// C = init + A B for `vectors` registers of columns, in tiles of a few. Many rows and a long k go in passes
+// over k, each adding to the last. Compiled once, in gemm.cpp, for float and double: the loops around it only
+// call it.
 template <class T>
-void product(Product<T> p, int vectors);
+void product(const Product<T>& all, int vectors);
 
 }  // namespace FASTSEQ_TARGET
 }  // namespace fastseq

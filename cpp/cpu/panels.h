@@ -27,7 +27,7 @@ FASTSEQ_INLINE Part part_of(std::ptrdiff_t items, std::ptrdiff_t grain, const Te
 // The columns of a product, cut into panels.
 template <class T>
 struct Panels {
-  static constexpr std::ptrdiff_t lanes = Vec<T>::lanes, width = wide_vectors * lanes;
+  static constexpr std::ptrdiff_t lanes = Vec<T>::lanes, width = pair_vectors * lanes;
   std::ptrdiff_t columns;
 
   FASTSEQ_INLINE std::ptrdiff_t count() const { return (columns + width - 1) / width; }

@@ -63,7 +63,7 @@ void step(const RnnStep<T>& arguments, const Team& team) {
 extern const RnnKernels rnn_kernels;
 const RnnKernels rnn_kernels = {{forward<float>, backward<float>, pack<float>, step<float>},
                                 {forward<double>, backward<double>, pack<double>, step<double>},
-                                wide_vectors};
+                                pair_vectors};
 
 }  // namespace FASTSEQ_TARGET
 }  // namespace fastseq

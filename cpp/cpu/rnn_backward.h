@@ -20,6 +20,7 @@ class BackwardLoop {
   using Rows = CellRows<T, cell>;
   static constexpr int L = S::L;
   static constexpr bool two_products = S::layout.close_count > 0;
+  static constexpr int pair = pair_vectors * L;
 
   const RnnBackward<T>& b_;
   const RnnCall<T>& call_;
@@ -59,20 +60,19 @@ class BackwardLoop {
   }
 
   static Range groups_of(std::ptrdiff_t vectors, const Team& team) {
-    return part_of((vectors + wide_vectors - 1) / wide_vectors, team);
+    return part_of((vectors + pair_vectors - 1) / pair_vectors, team);
   }
 
   void prepare() {
     const Range units = groups_of(unit_vectors(), share_.team);
     pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels, S::layout.open_first,
-                       S::layout.open_count, unit_vectors(), units, b_.packed_open_back);
+                       S::layout.open_count, units, b_.packed_open_back);
     if (two_products)
       pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels,
-                         S::layout.close_first, S::layout.close_count, unit_vectors(), units,
-                         b_.packed_close_back);
+                         S::layout.close_first, S::layout.close_count, units, b_.packed_close_back);
     if (b_.dx)
       pack_back<T, cell>(call_.kernel, call_.features, call_.units, call_.panels, S::layout.input_first,
-                         S::layout.input_count, feature_vectors(), groups_of(feature_vectors(), share_.team),
+                         S::layout.input_count, groups_of(feature_vectors(), share_.team),
                          b_.packed_kernel_back);
     const Range rows = part_of(call_.batch, share_.team);
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
@@ -123,29 +123,27 @@ class BackwardLoop {
   // out (+)= gate gradients of a step, slots [at, at + size), times the packed weights; this member's units.
   FASTSEQ_OUTLINE void recur_back(std::ptrdiff_t step, Range rows, const T* packed, int at, int size,
                                   const T* init, T* out) {
-    const std::ptrdiff_t vectors = unit_vectors(), inner = call_.panels * size;
+    const std::ptrdiff_t inner = call_.panels * size;
     const std::ptrdiff_t first = share_.panels.begin * S::layout.width,
                          last = share_.panels.end * S::layout.width;
-    for (std::ptrdiff_t v = first; v < last; v += wide_vectors) {
-      const std::ptrdiff_t wide = smaller(wide_vectors, vectors - v);
-      Product<T> q = {};
-      q.rows = rows.end - rows.begin;
-      q.a = gates(0, call_.frames.first[step] + rows.begin) + at;
-      q.a_row = S::frame;
-      q.a_block = call_.gate_panel;
-      q.blocks = call_.panels;
-      q.depth = size;
-      q.b = packed + v * L * inner;
-      q.b_row = wide * L;
-      if (share_.far(call_.units, size)) q.next_b = packed + (v + wide < last ? v + wide : first) * L * inner;
-      q.init = init ? init + rows.begin * call_.state_row + v * L : nullptr;
-      q.init_row = call_.state_row;
-      q.init_vector = L;
-      q.c = out + rows.begin * call_.state_row + v * L;
-      q.c_row = call_.state_row;
-      q.c_vector = L;
-      product(q, static_cast<int>(wide));
-    }
+    Product<T> q = {};
+    q.rows = rows.end - rows.begin;
+    q.a = gates(0, call_.frames.first[step] + rows.begin) + at;
+    q.a_row = S::frame;
+    q.a_block = call_.gate_panel;
+    q.blocks = call_.panels;
+    q.depth = size;
+    q.b = packed + first * L * inner;
+    q.b_row = pair;
+    q.b_group = inner * pair;
+    if (share_.far(call_.units, size, q.rows)) q.next_b = q.b;  // for the next step
+    q.init = init ? init + rows.begin * call_.state_row + first * L : nullptr;
+    q.init_row = call_.state_row;
+    q.init_vector = L;
+    q.c = out + rows.begin * call_.state_row + first * L;
+    q.c_row = call_.state_row;
+    q.c_vector = L;
+    product(q, static_cast<int>(last - first));
   }
 
   void run_step(std::ptrdiff_t step) {
@@ -201,7 +199,7 @@ class BackwardLoop {
   // rows [from, to) of d(input sums) times W', all features, into out with rows of feature_row.
   FASTSEQ_OUTLINE void project_back(std::ptrdiff_t group, const T* sums, std::ptrdiff_t panel_stride,
                                     std::ptrdiff_t rows, T* out) {
-    const std::ptrdiff_t v = group * wide_vectors, wide = smaller(wide_vectors, feature_vectors() - v);
+    const std::ptrdiff_t v = group * pair_vectors, wide = smaller(pair_vectors, feature_vectors() - v);
     Product<T> q = {};
     q.rows = rows;
     q.a = sums + S::input_at;
@@ -210,15 +208,15 @@ class BackwardLoop {
     q.blocks = call_.panels;
     q.depth = S::input;
     q.b = b_.packed_kernel_back + v * L * call_.panels * S::input;
-    q.b_row = wide * L;
-    if (share_.far(call_.features, S::input)) q.next_b = q.b + wide * L * call_.panels * S::input;
+    q.b_row = pair;
+    if (share_.far(call_.features, S::input, rows)) q.next_b = q.b + pair * call_.panels * S::input;
     q.c = out + v * L;
     q.c_row = b_.feature_row;
     q.c_vector = L;
     product(q, static_cast<int>(wide));
   }
 
-  std::ptrdiff_t feature_groups() const { return (feature_vectors() + wide_vectors - 1) / wide_vectors; }
+  std::ptrdiff_t feature_groups() const { return (feature_vectors() + pair_vectors - 1) / pair_vectors; }
 
   void input_gradient_chunk(std::ptrdiff_t begin, std::ptrdiff_t end) {
     T* mine = b_.dx_rows + share_.team.index * b_.dx_member;
@@ -279,7 +277,7 @@ class BackwardLoop {
     q.c = out;
     q.c_row = size;
     q.c_vector = L;
-    product_wide(q, size / L);
+    product(q, size / L);
   }
 
   // All weights of a panel while a chunk's gradients of its sums are in cache.

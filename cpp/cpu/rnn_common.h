@@ -21,8 +21,9 @@ FASTSEQ_INLINE Range part_of(std::ptrdiff_t n, const Team& team, std::ptrdiff_t 
 
 FASTSEQ_INLINE std::ptrdiff_t smaller(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
 
-// Of packed weights: they stay in the second level of cache from step to step.
-constexpr std::ptrdiff_t near_bytes = 384 * 1024;
+// Bytes of packed weights that come in time by themselves, from step to step. With few rows, requests for
+// what the third level of cache holds cost more than they save: 6 to 13 %.
+constexpr std::ptrdiff_t near_bytes = 384 * 1024, near_bytes_in_pairs = 4096 * 1024;
 
 // The sizes every loop needs, and this member's share: all panels of some rows, or some panels of all rows.
 template <class T, Cell cell>
@@ -37,10 +38,12 @@ struct Share {
   static constexpr int input_at = layout.input_first * width;
   static constexpr int open_at = layout.open_first * width;
   static constexpr int close_at = layout.close_first * width;
-  // Panels change hands only at whole groups of the widest tile's columns.
-  static constexpr int panel_unit = wide_vectors % layout.width == 0   ? wide_vectors / layout.width
-                                    : layout.width % wide_vectors == 0 ? 1
-                                                                       : wide_vectors;
+  static constexpr int input_vectors = input / L, open_vectors = open / L, close_vectors = close / L;
+  static_assert(input_vectors % group_of(input_vectors) == 0 && open_vectors % group_of(open_vectors) == 0 &&
+                    close_vectors % group_of(close_vectors) == 0,
+                "packed weights are whole groups of registers");
+  // Panels change hands only at whole pairs of registers, as the way back packs units.
+  static constexpr int panel_unit = layout.width % pair_vectors == 0 ? 1 : pair_vectors;
 
   const RnnCall<T>& call;
   const RnnFrames& frames;
@@ -68,9 +71,11 @@ struct Share {
     return row;
   }
 
-  // Packed weights that this member reads again and again, but that its second level of cache does not keep.
-  bool far(std::ptrdiff_t depth, int size) const {
-    return (panels.end - panels.begin) * depth * size * static_cast<std::ptrdiff_t>(sizeof(T)) > near_bytes;
+  // Packed weights that this member reads again and again, but that do not come to it in time.
+  bool far(std::ptrdiff_t depth, int size, std::ptrdiff_t at_once) const {
+    const std::ptrdiff_t bytes =
+        (panels.end - panels.begin) * depth * size * static_cast<std::ptrdiff_t>(sizeof(T));
+    return bytes > (at_once > rows_in_pairs ? near_bytes : near_bytes_in_pairs);
   }
 
   void meet() const {
@@ -138,37 +143,39 @@ inline bool one_place_each(const std::int32_t* places, std::ptrdiff_t from, std:
   return true;
 }
 
-// Products of more than four registers of columns go in tiles of three or four.
-template <class T>
-FASTSEQ_INLINE void product_wide(Product<T> p, int vectors) {
-  constexpr int L = Vec<T>::lanes;
-  const int most = vectors % 3 == 0 ? 3 : 4;
-  while (vectors > 0) {
-    const int now = vectors < most ? vectors : most;
-    product(p, now);
-    p.b += now * L;
-    if (p.lead_b) p.lead_b += now * L;
-    if (p.init) p.init += now * p.init_vector;
-    p.c += now * p.c_vector;
-    vectors -= now;
-  }
+// Where register `vector` of a panel's packed weights lies, at k of `depth`.
+template <class T, int vectors>
+FASTSEQ_INLINE std::ptrdiff_t packed_at(std::ptrdiff_t vector, std::ptrdiff_t depth, std::ptrdiff_t k) {
+  constexpr std::ptrdiff_t L = Vec<T>::lanes, group = group_of(vectors);
+  return ((vector / group * depth + k) * group + vector % group) * L;
 }
 
-// Keras's (depth, gates * H) kernel -> [panel][depth][slots][width][L], zero where a panel passes the units.
-template <class T, Cell cell>
-FASTSEQ_OUTLINE void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, int slot_first,
-                                 int slot_count, Range panels, T* packed) {
+// Sets B of a product to one or more panels of packed weights of `vectors` registers each.
+template <int vectors, class T>
+FASTSEQ_INLINE void set_packed(Product<T>& q, const T* packed, std::ptrdiff_t depth) {
+  q.b = packed;
+  q.group = group_of(vectors);
+  q.b_row = q.group * Vec<T>::lanes;
+  q.b_group = depth * q.b_row;
+}
+
+// Keras's (depth, gates * H) kernel -> [panel][group of registers][depth][group][L], registers counted
+// through [slots][width], zero where a panel passes the units.
+template <class T, Cell cell, int slot_first, int slot_count>
+FASTSEQ_OUTLINE void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, Range panels,
+                                 T* packed) {
   using S = Share<T, cell>;
   const std::ptrdiff_t row = S::layout.gates * units;
   for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the kernel is read as it lies
     for (int slot = 0; slot < slot_count; ++slot) {
       const T* from = kernel + k * row + S::layout.gate_of_slot[slot_first + slot] * units;
-      T* out = packed + (k * slot_count + slot) * S::width;
       for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
         for (int j = 0; j < S::width; j += S::L) {
           const std::ptrdiff_t left = units - p * S::width - j;
+          T* out = packed + p * depth * slot_count * S::width;
           Vec<T>::load_part(from + p * S::width + j, left < 0 ? 0 : left)
-              .store(out + p * depth * slot_count * S::width + j);
+              .store(out +
+                     packed_at<T, slot_count * S::layout.width>((slot * S::width + j) / S::L, depth, k));
         }
     }
 }
@@ -201,19 +208,18 @@ FASTSEQ_OUTLINE void pack_bias(const T* bias, std::ptrdiff_t units, Range panels
   }
 }
 
-// The same kernel for the way back: [group of rows][panel, slot, width, L][vectors][L], zero beyond rows and
-// units. `groups` are those of wide_vectors registers of rows; the last may hold fewer.
+// The same kernel for the way back: [pair of registers of rows][panel, slot, width, L][2][L], zero beyond
+// rows and units.
 template <class T, Cell cell>
 FASTSEQ_OUTLINE void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units,
-                               std::ptrdiff_t all_panels, int slot_first, int slot_count,
-                               std::ptrdiff_t vectors, Range groups, T* packed) {
+                               std::ptrdiff_t all_panels, int slot_first, int slot_count, Range groups,
+                               T* packed) {
   using S = Share<T, cell>;
-  constexpr int L = S::L;
+  constexpr std::ptrdiff_t wide = pair_vectors * S::L;
   const std::ptrdiff_t row = S::layout.gates * units;
   const std::ptrdiff_t inner = all_panels * slot_count * S::width;
   for (std::ptrdiff_t g = groups.begin; g < groups.end; ++g) {
-    const std::ptrdiff_t wide = smaller(wide_vectors, vectors - g * wide_vectors) * L;
-    T* out = packed + g * wide_vectors * L * inner;
+    T* out = packed + g * wide * inner;
     // One slot of a panel at a time, all rows of the group: what is written stays in the first level of
     // cache.
     for (std::ptrdiff_t p = 0; p < all_panels; ++p)
@@ -221,7 +227,7 @@ FASTSEQ_OUTLINE void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdi
         const T* from = kernel + S::layout.gate_of_slot[slot] * units + p * S::width;
         const std::ptrdiff_t valid = smaller(units - p * S::width, S::width);
         for (std::ptrdiff_t lane = 0; lane < wide; ++lane) {
-          const std::ptrdiff_t k = g * wide_vectors * L + lane;
+          const std::ptrdiff_t k = g * wide + lane;
           const std::ptrdiff_t count = k < depth ? valid : 0;
           const T* row_of_k = from + k * row;
           // No prefetcher of the hardware follows so many rows. One line ahead is the panel after next.

@@ -121,13 +121,14 @@ class ForwardLoop {
   // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet.
   void prepare() {
     const Range panels = part_of(call_.panels, share_.team);
-    pack_panels<T, cell>(call_.kernel, call_.features, call_.units, S::layout.input_first,
-                         S::layout.input_count, panels, f_.packed_kernel);
-    pack_panels<T, cell>(call_.recurrent_kernel, call_.units, call_.units, S::layout.open_first,
-                         S::layout.open_count, panels, f_.packed_open);
-    if (two_products)
-      pack_panels<T, cell>(call_.recurrent_kernel, call_.units, call_.units, S::layout.close_first,
-                           S::layout.close_count, panels, f_.packed_close);
+    constexpr CellLayout at = S::layout;
+    pack_panels<T, cell, at.input_first, at.input_count>(call_.kernel, call_.features, call_.units, panels,
+                                                         f_.packed_kernel);
+    pack_panels<T, cell, at.open_first, at.open_count>(call_.recurrent_kernel, call_.units, call_.units,
+                                                       panels, f_.packed_open);
+    if constexpr (two_products)
+      pack_panels<T, cell, at.close_first, at.close_count>(call_.recurrent_kernel, call_.units, call_.units,
+                                                           panels, f_.packed_close);
     pack_bias<T, cell>(call_.bias, call_.units, panels, f_.packed_bias);
     const Range rows = part_of(call_.batch, share_.team);
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) prepare_row(r, call_.frames.row_sequence[r]);
@@ -168,15 +169,14 @@ class ForwardLoop {
     q.a_row = call_.features;
     q.blocks = 1;
     q.depth = call_.features;
-    q.b = f_.packed_kernel + p * call_.features * S::input;
-    q.b_row = S::input;
-    if (share_.far(call_.features, S::input)) q.next_b = q.b + call_.features * S::input;
+    set_packed<S::input_vectors>(q, f_.packed_kernel + p * call_.features * S::input, call_.features);
+    if (share_.far(call_.features, S::input, rows)) q.next_b = q.b + call_.features * S::input;
     q.init = bias + S::input_at;
     q.init_vector = S::L;
     q.c = sums + S::input_at;
     q.c_row = S::frame;
     q.c_vector = S::L;
-    product_wide(q, S::input / S::L);
+    product(q, S::input / S::L);
     if (S::input < S::frame)
       for (std::ptrdiff_t r = 0; r < rows; ++r)
         for (int j = 0; j < S::input_at; j += S::L) V::load(bias + j).store(sums + r * S::frame + j);
@@ -215,10 +215,12 @@ class ForwardLoop {
     for (std::ptrdiff_t r = 0; r < rows; ++r, sums += S::frame) {
       const std::int32_t k = place(from + r);
       const V x(k == no_place ? T(0) : inputs(from + r)[k]);
-      const T* row = kernel + (k == no_place ? 0 : k) * S::input;
+      const std::ptrdiff_t row = k == no_place ? 0 : k;
       for (int j = 0; j < S::input_at; j += S::L) V::load(bias + j).store(sums + j);
       for (int j = 0; j < S::input; j += S::L)
-        (V::load(bias + S::input_at + j) + x * V::load(row + j)).store(sums + S::input_at + j);
+        (V::load(bias + S::input_at + j) +
+         x * V::load(kernel + packed_at<T, S::input_vectors>(j / S::L, call_.features, row)))
+            .store(sums + S::input_at + j);
     }
   }
 
@@ -229,17 +231,17 @@ class ForwardLoop {
 
   // sums + h U for one panel of a step, for `count` slots at `at`. Starts from what x W + b left, or from b
   // with x W on the way.
-  void recur(std::ptrdiff_t p, std::ptrdiff_t step, Range rows, const T* h, const T* packed, int at, int size,
-             const T* init, T* sums) {
+  template <int at, int size>
+  void recur(std::ptrdiff_t p, std::ptrdiff_t step, Range rows, const T* h, const T* packed, const T* init,
+             T* sums) {
     Product<T> q = {};
     q.rows = rows.end - rows.begin;
     q.a = h + rows.begin * call_.state_row;
     q.a_row = call_.state_row;
     q.blocks = 1;
     q.depth = call_.units;
-    q.b = packed + p * call_.units * size;
-    q.b_row = size;
-    const bool far = share_.far(call_.units, size);
+    set_packed<size / S::L>(q, packed + p * call_.units * size, call_.units);
+    const bool far = share_.far(call_.units, size, q.rows);
     if (far) q.next_b = packed + next_panel(p) * call_.units * size;
     q.init = init + rows.begin * S::frame + at;
     q.init_row = S::frame;
@@ -248,6 +250,7 @@ class ForwardLoop {
       q.lead_a = inputs(call_.frames.first[step] + rows.begin);
       q.lead_row = q.lead_depth = call_.features;
       q.lead_b = f_.packed_kernel + p * call_.features * S::input;
+      q.lead_group = call_.features * q.b_row;
       if (far) q.next_b = f_.packed_kernel + next_panel(p) * call_.features * S::input;
       q.init = f_.packed_bias + p * S::frame + at;
       q.init_row = 0;
@@ -255,7 +258,36 @@ class ForwardLoop {
     q.c = sums + rows.begin * S::frame + at;
     q.c_row = S::frame;
     q.c_vector = S::L;
-    product_wide(q, size / S::L);
+    product(q, size / S::L);
+  }
+
+  // What the sums of a panel start from, at the first row of a step.
+  const T* inputs_of(std::ptrdiff_t p, std::ptrdiff_t step) const {
+    return call_.repeat ? call_.repeated + p * call_.batch * S::frame : gates(p, call_.frames.first[step]);
+  }
+
+  // The same for one row and all of this member's panels at once: side by side they are one product, and a
+  // call for each would cost a third of what it computes.
+  template <int at, int size>
+  FASTSEQ_OUTLINE void recur_row(std::ptrdiff_t step, std::ptrdiff_t row, const T* h, const T* packed) {
+    const Range panels = share_.panels;
+    T* const sums = f_.row_sums + share_.team.index * call_.panels * S::frame;
+    const std::size_t bytes = static_cast<std::size_t>(size) * sizeof(T);
+    for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
+      __builtin_memcpy(sums + (p - panels.begin) * size, inputs_of(p, step) + row * S::frame + at, bytes);
+    Product<T> q = {};
+    q.rows = 1;
+    q.a = h + row * call_.state_row;
+    q.blocks = 1;
+    q.depth = call_.units;
+    set_packed<size / S::L>(q, packed + panels.begin * call_.units * size, call_.units);
+    q.init = q.c = sums;
+    q.init_vector = q.c_vector = S::L;
+    if (share_.far(call_.units, size, 1)) q.next_b = q.b;  // for the next step
+    product(q, static_cast<int>((panels.end - panels.begin) * size / S::L));
+    for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
+      __builtin_memcpy(gates(p, call_.frames.first[step] + row) + at, sums + (p - panels.begin) * size,
+                       bytes);
   }
 
   PanelStep<T> panel_step(std::ptrdiff_t p, std::ptrdiff_t step, Range rows, bool has_h) const {
@@ -264,7 +296,7 @@ class ForwardLoop {
     s.rows = rows;
     s.state_row = call_.state_row;
     s.gates = gates(p, from);
-    s.inputs = call_.repeat ? call_.repeated + p * call_.batch * S::frame : s.gates;
+    s.inputs = inputs_of(p, step);
     s.sums = has_h ? s.gates : s.inputs;
     s.h_prev = has_h ? share_.states(call_.h_prev, step) + u : nullptr;
     s.reset_in = has_h ? share_.states(call_.h_in, step) + u : nullptr;
@@ -291,14 +323,18 @@ class ForwardLoop {
 
   void run_step(std::ptrdiff_t step) {
     const Range rows = share_.step_rows(step);
-    const bool has_h = step > 0 || call_.h0;
+    const bool has_h = step > 0 || call_.h0, single = has_h && !joined_ && rows.end - rows.begin == 1;
+    if (sparse_ && rows.begin < rows.end)
+      for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p)
+        place_panel(p, call_.frames.first[step] + rows.begin, rows.end - rows.begin);
+    if (single)
+      recur_row<S::open_at, S::open>(step, rows.begin, share_.states(call_.h_in, step), f_.packed_open);
     if (rows.begin < rows.end)
       for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
         const PanelStep<T> s = panel_step(p, step, rows, has_h);
-        if (sparse_) place_panel(p, call_.frames.first[step] + rows.begin, rows.end - rows.begin);
-        if (has_h)
-          recur(p, step, rows, share_.states(call_.h_in, step), f_.packed_open, S::open_at, S::open, s.inputs,
-                s.gates);
+        if (has_h && !single)
+          recur<S::open_at, S::open>(p, step, rows, share_.states(call_.h_in, step), f_.packed_open, s.inputs,
+                                     s.gates);
         if constexpr (two_products)
           with_activations<cell>(call_, [&](const auto& act) { Rows::open_forward(s, act); });
         else
@@ -306,12 +342,13 @@ class ForwardLoop {
       }
     if constexpr (two_products) {
       if (share_.shared_steps) share_.meet();
+      if (single) recur_row<S::close_at, S::close>(step, rows.begin, share_.reset(step), f_.packed_close);
       if (rows.begin < rows.end)
         for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
           const PanelStep<T> s = panel_step(p, step, rows, has_h);
-          if (has_h)
-            recur(p, step, rows, share_.reset(step), f_.packed_close, S::close_at, S::close, s.inputs,
-                  s.gates);
+          if (has_h && !single)
+            recur<S::close_at, S::close>(p, step, rows, share_.reset(step), f_.packed_close, s.inputs,
+                                         s.gates);
           with_activations<cell>(call_, [&](const auto& act) { Rows::forward(s, act); });
         }
     }

@@ -92,11 +92,12 @@ struct RnnCall {
 template <class T>
 struct RnnForward {
   RnnCall<T> call;
-  T* packed_kernel;      // [panel][D][input slots][width][L]
-  T* packed_open;        // [panel][H][open slots][width][L]
-  T* packed_close;       // [panel][H][close slots][width][L]
+  T* packed_kernel;      // [panel][group of registers][D][group][L]
+  T* packed_open;        // the same of the open slots, of H
+  T* packed_close;       // the same of the close slots
   T* packed_bias;        // [panel][slot][width][L]
   T* h_last;             // (N, state_row)
+  T* row_sums;           // [member][panel][slot][width][L]: for steps of one row
   T* sequence;           // (N, T, H) or null; zeroed by the caller where no frame writes
   T *h_final, *c_final;  // (N, H)
 };
@@ -107,8 +108,8 @@ struct RnnBackward {
   const T* dsequence;            // (N, T, H) or null
   const T *dh_final, *dc_final;  // (N, H) or null
   bool want_dh0;
-  T* packed_kernel_back;  // [group of features][panel, input slots, width, L][vectors][L]
-  T* packed_open_back;    // [group of units][panel, open slots, width, L][vectors][L]
+  T* packed_kernel_back;  // [pair of registers of features][panel, input slots, width, L][2][L]
+  T* packed_open_back;    // [pair of registers of units][panel, open slots, width, L][2][L]
   T* packed_close_back;
   T* dh;       // (N, state_row)
   T* dh_in;    // (N, state_row): gradient of h_in or of r * h, where a cell needs it apart
@@ -129,10 +130,7 @@ struct RnnPacked {
   Cell cell;
   Activation activation, recurrent_activation;
   std::ptrdiff_t features, units, panels;
-  T* kernel;  // [panel][D][input slots][width][L]
-  T* open;    // [panel][H][open slots][width][L]
-  T* close;   // [panel][H][close slots][width][L]
-  T* bias;    // [panel][slot][width][L]
+  T *kernel, *open, *close, *bias;  // as RnnForward's packed_*
 };
 
 // One step. Members share units: they meet only in a cell of two products.
@@ -162,7 +160,7 @@ struct RnnTable {
 struct RnnKernels {
   RnnTable<float> f32;
   RnnTable<double> f64;
-  int wide_vectors;  // registers of one group of columns in the packed_*_back layouts
+  int pair_vectors;  // registers that packed weights keep together
 };
 
 }  // namespace fastseq

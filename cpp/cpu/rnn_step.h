@@ -12,14 +12,12 @@ namespace FASTSEQ_TARGET {
 template <class T, Cell cell>
 void pack_layer(const RnnPacked<T>& to, const T* kernel, const T* recurrent_kernel, const T* bias) {
   using S = Share<T, cell>;
+  constexpr CellLayout at = S::layout;
   const Range all = {0, to.panels};
-  pack_panels<T, cell>(kernel, to.features, to.units, S::layout.input_first, S::layout.input_count, all,
-                       to.kernel);
-  pack_panels<T, cell>(recurrent_kernel, to.units, to.units, S::layout.open_first, S::layout.open_count, all,
-                       to.open);
-  if (S::layout.close_count > 0)
-    pack_panels<T, cell>(recurrent_kernel, to.units, to.units, S::layout.close_first, S::layout.close_count,
-                         all, to.close);
+  pack_panels<T, cell, at.input_first, at.input_count>(kernel, to.features, to.units, all, to.kernel);
+  pack_panels<T, cell, at.open_first, at.open_count>(recurrent_kernel, to.units, to.units, all, to.open);
+  if constexpr (at.close_count > 0)
+    pack_panels<T, cell, at.close_first, at.close_count>(recurrent_kernel, to.units, to.units, all, to.close);
   pack_bias<T, cell>(bias, to.units, all, to.bias);
 }
 
@@ -28,17 +26,17 @@ template <class T, int Vectors, int Panels>
 __attribute__((noinline)) void row_tile(const T* a, std::ptrdiff_t depth, const T* b, T* sums,
                                         std::ptrdiff_t sums_panel) {
   using V = Vec<T>;
-  constexpr int L = V::lanes;
+  constexpr int L = V::lanes, group = group_of(Vectors) * L;
   const std::ptrdiff_t panel = depth * Vectors * L;
   typename V::Native s[Panels * Vectors];
 #pragma GCC unroll 16
   for (int p = 0; p < Panels; ++p)
 #pragma GCC unroll 16
     for (int v = 0; v < Vectors; ++v) s[p * Vectors + v] = V::load(sums + p * sums_panel + v * L).v;
-  for (std::ptrdiff_t k = 0; k < depth; ++k, b += Vectors * L) {
+  for (std::ptrdiff_t k = 0; k < depth; ++k, b += group) {
 #pragma GCC unroll 16
     for (int p = 0; p < Panels; ++p)
-      product_step<T, 1, Vectors, false>(a + k, 0, b + p * panel, s + p * Vectors);
+      product_step<T, 1, Vectors, false>(a + k, 0, b + p * panel, depth * group, s + p * Vectors);
   }
 #pragma GCC unroll 16
   for (int p = 0; p < Panels; ++p)
@@ -47,9 +45,7 @@ __attribute__((noinline)) void row_tile(const T* a, std::ptrdiff_t depth, const 
 }
 
 // Panels side by side: each sum waits for the one before it, so that fewer would leave the core waiting.
-constexpr int panels_at_once(int vectors) {
-  return vectors <= 2 ? 4 : vectors == 3 ? 3 : vectors == 4 ? 2 : 1;
-}
+constexpr int panels_at_once(int vectors) { return vectors <= 2 ? 4 : vectors == 3 ? 3 : 2; }
 
 template <class T, Cell cell>
 class SingleStep {
@@ -130,12 +126,11 @@ class SingleStep {
       q.a_row = a_row;
       q.blocks = 1;
       q.depth = depth;
-      q.b = b + p * panel;
-      q.b_row = size;
+      set_packed<vectors>(q, b + p * panel, depth);
       q.init = q.c = sums(p) + at;
       q.init_row = q.c_row = S::frame;
       q.init_vector = q.c_vector = L;
-      product_wide(q, vectors);
+      product(q, vectors);
     }
   }
 

@@ -182,6 +182,7 @@ ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int thread
     l.take(f.packed_close, size.panels * a.units * size.close, size.close > 0);
     l.take(f.packed_bias, size.panels * size.frame);
     l.take(f.h_last, a.batch * c.state_row);
+    l.take(f.row_sums, members * size.panels * size.frame);
   });
   f.sequence = a.sequence;
   f.h_final = a.h_final;
@@ -232,7 +233,7 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
   RnnCall<T>& c = b.call;
   const RnnSizes<T> size(c.cell, c.units);
   const bool lstm = c.cell == Cell::lstm, two = size.close > 0;
-  const std::ptrdiff_t wide = kernels().rnn->wide_vectors * size.lanes;
+  const std::ptrdiff_t wide = kernels().rnn->pair_vectors * size.lanes;
 
   const Sharing sharing = choose_sharing(2 * forward_flops(c), c, threads);
   members = sharing.members;
