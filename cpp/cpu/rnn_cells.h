@@ -101,7 +101,7 @@ FASTSEQ_INLINE void put(const PanelBack<T>& s, int j, const V& rows, T* to, std:
   if (left >= Vec<T>::lanes) return RowsOf<V>::store(rows, to, row);
   each_row_of(rows, [&](int i, const Vec<T>& value) FASTSEQ_INLINED {
     Vec<T>(T(0)).store(to + i * row);
-    value.store_part(to + i * row, left);
+    if (left > 0) value.store_part(to + i * row, left);
   });
 }
 
