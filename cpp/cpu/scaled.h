@@ -71,12 +71,12 @@ struct Scaled {
     return Scaled{a.m * b.m, a.e + b.e}.normal();
   }
   friend FASTSEQ_INLINE Scaled sum(const Scaled& a, const Scaled& b) {
-    const Int e = a.e > b.e ? a.e : b.e;
-    return {a.m * shrink(a.e - e) + b.m * shrink(b.e - e), e};
+    const Int larger = a.e > b.e ? a.e : b.e;
+    return {a.m * shrink(a.e - larger) + b.m * shrink(b.e - larger), larger};
   }
   friend FASTSEQ_INLINE Scaled sum(const Scaled& a, const Scaled& b, const Scaled& c) {
-    const Int first = a.e > b.e ? a.e : b.e, e = first > c.e ? first : c.e;
-    return {a.m * shrink(a.e - e) + b.m * shrink(b.e - e) + c.m * shrink(c.e - e), e};
+    const Int first = a.e > b.e ? a.e : b.e, largest = first > c.e ? first : c.e;
+    return {a.m * shrink(a.e - largest) + b.m * shrink(b.e - largest) + c.m * shrink(c.e - largest), largest};
   }
 };
 
