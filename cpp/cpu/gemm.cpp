@@ -5,27 +5,16 @@ namespace fastseq {
 namespace FASTSEQ_TARGET {
 namespace {
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int registers = 32;
+// The registers there are, and rows of a tile of so many columns: sums, one row of B and one broadcast fit.
+#if defined(__AVX512F__)
+constexpr int registers = 32, most_rows[] = {0, 12, 10, 8, 6, 0, 2, 0, 1};
+#elif defined(__aarch64__)
+// GCC loads the broadcasts of a step together: with a row more, sums go through memory at every step.
+constexpr int registers = 32, most_rows[] = {0, 12, 10, 7, 5, 0, 2, 0, 1};
 #else
-constexpr int registers = 16;
+constexpr int registers = 16, most_rows[] = {0, 8, 6, 4, 3, 0, 2, 0, 1};
 #endif
-
-// Rows of a tile of `vectors` columns: sums, one row of B and one broadcast fit the registers.
-constexpr int tile_rows(int vectors) {
-  return registers == 32 ? (vectors == 8   ? 1
-                            : vectors == 6 ? 2
-                            : vectors == 4 ? 6
-                            : vectors == 3 ? 8
-                            : vectors == 2 ? 10
-                                           : 12)
-                         : (vectors == 8   ? 1
-                            : vectors == 6 ? 2
-                            : vectors == 4 ? 3
-                            : vectors == 3 ? 4
-                            : vectors == 2 ? 6
-                                           : 8);
-}
+constexpr int tile_rows(int vectors) { return most_rows[vectors]; }
 
 // Registers of columns of the tile to take where `vectors` are left. Each sum waits for the one before it:
 // few rows need many columns for the core to have work meanwhile. A pair, with more rows, reads less of B for
