@@ -7,14 +7,14 @@ import pytest
 from python_process import run_python
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+CODE = re.compile(r"^```python\n(.*?)^```", flags=re.M | re.S)
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if CODE.search(page.read_text())]
 
 
 @pytest.mark.skipif(not PAGES, reason="the pages are not here")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_runs(page, tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), flags=re.M | re.S)
-    assert blocks
+    blocks = CODE.findall(page.read_text())
     if any("import keras" in block for block in blocks):
         pytest.importorskip("keras")
     done = run_python(
