@@ -225,6 +225,7 @@ void product_columns(const Product<T>& all, int vectors) {
 template <class T>
 void product(const Product<T>& all, int vectors) {
   constexpr int L = Vec<T>::lanes;
+  if (vectors <= 0) return;  // of a member that has no part in it
   int now = tile_vectors(all, vectors);
   if (now == vectors) return product_columns(all, now);
   Product<T> p = all;
