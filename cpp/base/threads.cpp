@@ -76,8 +76,7 @@ namespace {
 // How a thread waits: it spins, then gives the core away between looks, then (a member between calls) sleeps.
 // The spin covers the Python code between two calls of a training step. Giving away is not free for others:
 // Linux still counts the thread as one that wants its share, so numpy's or torch's threads on that core slow
-// down; a member does it only when its last wait was short. Waking a sleeper costs the caller 50-100 us on a
-// virtual machine.
+// down. But waking a sleeper costs the caller 50-100 us on a virtual machine.
 using Clock = std::chrono::steady_clock;
 constexpr Clock::duration kSpin = std::chrono::microseconds(40);
 constexpr Clock::duration kYield = std::chrono::microseconds(160);
@@ -146,8 +145,6 @@ struct alignas(128) Member {
 
   alignas(64) std::mutex mutex;  // for sleeping only
   std::condition_variable wake;
-  Clock::time_point posted;  // when the last sleep ended
-  bool patient = true;       // the last wait that went beyond the spin was short
 
   void post(State news) {
     if (state.exchange(news, std::memory_order_acq_rel) == kAsleep) {
@@ -160,13 +157,10 @@ struct alignas(128) Member {
 
   int receive(bool crowded) {
     const auto news = [&] { return state.load(std::memory_order_acquire) != kIdle; };
-    const auto start = Clock::now();
     int idle = kIdle;
-    if (!wait_for(news, crowded, patient ? kYield : Clock::duration::zero()) &&
-        state.compare_exchange_strong(idle, kAsleep)) {
+    if (!wait_for(news, crowded, kYield) && state.compare_exchange_strong(idle, kAsleep)) {
       std::unique_lock<std::mutex> lock(mutex);
       wake.wait(lock, [&] { return state.load(std::memory_order_acquire) != kAsleep; });
-      patient = posted - start < kSpin + kYield;
     }
     return state.load(std::memory_order_acquire);
   }
