@@ -12,7 +12,7 @@ namespace fastseq {
 namespace FASTSEQ_TARGET {
 
 // Registers of columns that packed matrices keep together: pairs, a line of the cache for each k with
-// registers of 32 bytes; or threes, where their number is no multiple of anything else. A tile of two
+// registers of 32 bytes; or threes, where a panel's registers are a multiple of three. A tile of two
 // registers and six rows reads each line of B half as often as one of four and three, which is what a product
 // waits for where B comes from the second or third level of cache.
 constexpr int pair_vectors = 2;

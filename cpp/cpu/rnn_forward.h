@@ -324,14 +324,17 @@ class ForwardLoop {
   void run_step(std::ptrdiff_t step) {
     const Range rows = share_.step_rows(step);
     const bool has_h = step > 0 || call_.h0, single = has_h && !joined_ && rows.end - rows.begin == 1;
-    if (sparse_ && rows.begin < rows.end)
-      for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p)
-        place_panel(p, call_.frames.first[step] + rows.begin, rows.end - rows.begin);
-    if (single)
+    const auto place_one = [&](std::ptrdiff_t p) {
+      if (sparse_) place_panel(p, call_.frames.first[step] + rows.begin, rows.end - rows.begin);
+    };
+    if (single) {
+      for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) place_one(p);
       recur_row<S::open_at, S::open>(step, rows.begin, share_.states(call_.h_in, step), f_.packed_open);
+    }
     if (rows.begin < rows.end)
       for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
         const PanelStep<T> s = panel_step(p, step, rows, has_h);
+        if (!single) place_one(p);
         if (has_h && !single)
           recur<S::open_at, S::open>(p, step, rows, share_.states(call_.h_in, step), f_.packed_open, s.inputs,
                                      s.gates);
