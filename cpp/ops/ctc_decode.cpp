@@ -23,15 +23,35 @@ constexpr std::int64_t absent = -1;
 double best_path_work(CtcInput input, std::int64_t classes) {
   return 20 + (input == CtcInput::logits ? 0.4 : 0.2) * static_cast<double>(classes);
 }
+double merging_work(std::int64_t frames, std::int64_t batch) {  // of a sequence
+  return 2.0 * static_cast<double>(frames) / static_cast<double>(std::max<std::int64_t>(batch, 1));
+}
 double search_work(const CtcSearchOptions& options) {
   return 30 * static_cast<double>(options.beam_width) + 10 * static_cast<double>(options.classes);
 }
 
-// Calls f(t) for every frame in which a label starts.
-template <class F>
-void for_labels(const std::int32_t* best, std::int64_t frames, std::int64_t blank, const F& f) {
-  for (std::int64_t t = 0; t < frames; ++t)
-    if (best[t] != blank && (t == 0 || best[t] != best[t - 1])) f(t);
+// The labels of a path, which take the place of its frames' classes, and the frames in which they start.
+// Returns how many. Every frame is written, whether it counts or not: to guess would cost more.
+std::int64_t merge_path(std::int32_t* best, std::int64_t frames, std::int64_t blank, std::int64_t* starts) {
+  std::int64_t count = 0, before = blank;
+  for (std::int64_t t = 0; t < frames; ++t) {
+    const std::int32_t label = best[t];
+    best[count] = label;
+    starts[count] = t;
+    count += static_cast<std::int64_t>(label != blank) & static_cast<std::int64_t>(label != before);
+    before = label;
+  }
+  return count;
+}
+
+// Four sums side by side: none waits for another.
+double sum(const double* x, std::int64_t count) {
+  double sums[4] = {};
+  std::int64_t i = 0;
+  for (; i + 4 <= count; i += 4)
+    for (int k = 0; k < 4; ++k) sums[k] += x[i + k];
+  for (; i < count; ++i) sums[0] += x[i];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 }  // namespace
@@ -43,10 +63,13 @@ CtcBestPaths ctc_greedy_decode(const char* function, const CtcFrames<T>& call) {
   std::vector<std::int64_t> first(static_cast<std::size_t>(call.batch) + 1, 0);
   std::partial_sum(call.input_lengths, call.input_lengths + call.batch, first.begin() + 1);
   const std::int64_t used = first.back();
-  Arena arena = Arena::borrow(Arena::room<double>(static_cast<std::size_t>(used)) +
-                              Arena::room<std::int32_t>(static_cast<std::size_t>(used)));
-  double* const scores = arena.take<double>(static_cast<std::size_t>(used));
-  std::int32_t* const best = arena.take<std::int32_t>(static_cast<std::size_t>(used));
+  CtcBestPaths paths;
+  const auto frames = static_cast<std::size_t>(used);
+  Arena arena = Arena::borrow(Arena::room<double>(frames));
+  double* const scores = arena.take<double>(frames);
+  paths.memory = Arena::borrow(Arena::room<std::int32_t>(frames) + Arena::room<std::int64_t>(frames));
+  std::int32_t* const best = paths.memory.take<std::int32_t>(frames);
+  std::int64_t* const starts = paths.memory.take<std::int64_t>(frames);
 
   const auto& kernel = kernels().ctc_decode->of<T>();
   share_work(used, 16, best_path_work(call.input, call.classes), [&](std::int64_t begin, std::int64_t end) {
@@ -60,41 +83,38 @@ CtcBestPaths ctc_greedy_decode(const char* function, const CtcFrames<T>& call) {
     }
   });
 
-  CtcBestPaths paths;
   paths.lengths.resize(static_cast<std::size_t>(call.batch));
   paths.scores.resize(static_cast<std::size_t>(call.batch));
-  const double merging =
-      2.0 * static_cast<double>(used) / static_cast<double>(std::max<std::int64_t>(call.batch, 1));
-  share_work(call.batch, 1, merging, [&](std::int64_t begin, std::int64_t end) {
+  share_work(call.batch, 1, merging_work(used, call.batch), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       const auto at = static_cast<std::size_t>(n);
-      const double score = std::accumulate(scores + first[at], scores + first[at + 1], 0.0);
-      std::int64_t length = 0;
-      if (score == score)
-        for_labels(best + first[at], call.input_lengths[n], call.blank, [&](std::int64_t) { ++length; });
-      paths.lengths[at] = length;
+      const double score = sum(scores + first[at], call.input_lengths[n]);
       paths.scores[at] = score;
+      paths.lengths[at] =
+          score == score ? merge_path(best + first[at], call.input_lengths[n], call.blank, starts + first[at])
+                         : 0;
     }
   });
   paths.longest = paths.lengths.empty() ? 0 : *std::max_element(paths.lengths.begin(), paths.lengths.end());
-  paths.labels.resize(static_cast<std::size_t>(call.batch * paths.longest));
-  paths.starts.resize(paths.labels.size());
-  share_work(call.batch, 1, merging, [&](std::int64_t begin, std::int64_t end) {
+  paths.first = std::move(first);
+  paths.labels = best;
+  paths.starts = starts;
+  return paths;
+}
+
+void CtcBestPaths::write(std::int64_t* to_labels, std::int64_t* to_starts) const {
+  const auto batch = static_cast<std::int64_t>(lengths.size());
+  share_work(batch, 1, merging_work(first.back(), batch), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       const auto at = static_cast<std::size_t>(n);
-      std::int64_t *label = paths.labels.data() + n * paths.longest,
-                   *start = paths.starts.data() + n * paths.longest;
-      const std::int64_t left = paths.longest - paths.lengths[at];
-      if (paths.lengths[at] > 0)
-        for_labels(best + first[at], call.input_lengths[n], call.blank, [&](std::int64_t t) {
-          *label++ = best[first[at] + t];
-          *start++ = t;
-        });
-      std::fill_n(label, left, absent);
-      std::fill_n(start, left, absent);
+      const auto row = [&](const auto* from, std::int64_t* to) {
+        std::fill(std::copy_n(from + first[at], lengths[at], to + n * longest), to + (n + 1) * longest,
+                  absent);
+      };
+      row(labels, to_labels);
+      row(starts, to_starts);
     }
   });
-  return paths;
 }
 
 CtcBeamSearch::CtcBeamSearch(std::int64_t batch, CtcInput input, const CtcSearchOptions& options,

@@ -5,16 +5,25 @@
 #include <memory>
 #include <vector>
 
+#include "base/workspace.h"
 #include "ops/ctc_checks.h"
 #include "ops/ctc_decode_search.h"
 
 namespace fastseq {
 
+// The best paths of a batch, as they were found: one after the other, as many as there are frames.
 struct CtcBestPaths {
   std::vector<std::int64_t> lengths;  // (batch,)
   std::vector<double> scores;         // (batch,)
   std::int64_t longest;
-  std::vector<std::int64_t> labels, starts;  // (batch, longest), -1 beyond the length
+
+  Arena memory;
+  std::vector<std::int64_t> first;  // of each sequence in labels and starts
+  const std::int32_t* labels;
+  const std::int64_t* starts;
+
+  // (batch, longest) of either, -1 beyond the length.
+  void write(std::int64_t* to_labels, std::int64_t* to_starts) const;
 };
 
 // Of each sequence, the most likely class of every frame, repeats merged and blanks removed. A sequence with

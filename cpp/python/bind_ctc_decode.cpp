@@ -14,13 +14,6 @@
 namespace fastseq {
 namespace {
 
-py::array_t<std::int64_t> rows_array(const std::vector<std::int64_t>& values, std::int64_t rows,
-                                     std::int64_t columns) {
-  py::array_t<std::int64_t> array({rows, columns});
-  std::copy(values.begin(), values.end(), array.mutable_data());
-  return array;
-}
-
 template <class T>
 py::array_t<T> row_array(const std::vector<T>& values) {
   return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
@@ -37,8 +30,13 @@ py::tuple bind_greedy(const char* function, const py::array& inputs, const py::a
       const GilDropped dropped(static_cast<double>(inputs.size()));
       paths = ctc_greedy_decode(function, call);
     }
-    return py::make_tuple(rows_array(paths.labels, call.batch, paths.longest), row_array(paths.lengths),
-                          row_array(paths.scores), rows_array(paths.starts, call.batch, paths.longest));
+    py::array_t<std::int64_t> labels({call.batch, paths.longest}), starts({call.batch, paths.longest});
+    std::int64_t *const to_labels = labels.mutable_data(), *const to_starts = starts.mutable_data();
+    {
+      const GilDropped dropped(static_cast<double>(labels.size()));
+      paths.write(to_labels, to_starts);
+    }
+    return py::make_tuple(labels, row_array(paths.lengths), row_array(paths.scores), starts);
   });
 }
 
