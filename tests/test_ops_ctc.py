@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from gradcheck import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -177,6 +176,7 @@ def test_recorded_numbers():
 
 
 def test_matches_tensorflow():
+    tf = pytest.importorskip("tensorflow")
     for seed, (batch, frames, classes, longest) in enumerate([(8, 30, 28, 12), (4, 60, 12, 20)]):
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(batch, frames, classes)).astype(np.float32)

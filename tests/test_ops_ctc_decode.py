@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import reference
-import tensorflow as tf
 from ctc_decodes import assert_same_paths, frames, log_softmax, paths, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +48,7 @@ def test_greedy_matches_the_twin(dtype, isa):
 
 
 def test_greedy_matches_tensorflow():
+    tf = pytest.importorskip("tensorflow")
     x = frames(0, 8, 50, 12, scale=2, dtype=np.float32)
     lengths = np.array([50, 0, 1, 50, 33, 20, 49, 7])
     found, minus_logits = tf.nn.ctc_greedy_decoder(tf.constant(x.swapaxes(0, 1)), lengths, blank_index=3)
@@ -173,6 +173,7 @@ def test_ragged_batch_is_each_sequence_alone():
 
 @pytest.mark.parametrize(("scale", "width"), [(1.0, 60), (3.0, 60), (3.0, 400), (6.0, 100)])
 def test_as_likely_as_what_tensorflow_finds(scale, width):
+    tf = pytest.importorskip("tensorflow")
     """TensorFlow does not grow prefixes that it has just dropped, so its beams are not quite ours."""
     x = frames(3, 16, 60, 12, scale=scale, dtype=np.float32)
     lengths = np.random.default_rng(0).integers(20, 61, 16)

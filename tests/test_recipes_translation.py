@@ -8,7 +8,6 @@ import signal
 import threading
 import time
 
-import keras
 import numpy as np
 import pytest
 
@@ -104,6 +103,7 @@ def tables(source, target):
 
 
 def keras_model(source, target, units, cell, ragged, attention, embedding):
+    keras = pytest.importorskip("keras")
     """The Keras example's, and what else the recipe offers, as one would write it in Keras."""
     layer = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "simple_rnn": keras.layers.SimpleRNN}[cell]
     inputs, read = [], []
