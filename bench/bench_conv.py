@@ -5,7 +5,7 @@
 
 A shape is batch,height,width,channels,filters,window,stride,pool (1: none), padding "same". Every library
 runs in a process of its own on the same arrays. First all must agree on output and gradients, then they take
-turns; the peak of the machine is measured in every round, too. Times are medians. The operations of the
+turns; so does the machine, whose peak shares are taken of. Times are medians. The operations of the
 convolution alone are counted, of outputs that pooling leaves out as well.
 """
 
@@ -23,9 +23,18 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from bench_rnn import Peak
 from conv_peers import NAMES, WORKS
-from timing import available_cpus, check_agreement, interleave, machine, opened, put_between, where
+from timing import (
+    Peak,
+    available_cpus,
+    check_agreement,
+    interleave,
+    machine,
+    opened,
+    peaks,
+    put_between,
+    where,
+)
 
 SHAPES = [
     "32,128,64,1,16,3,1,2",  # the two of the OCR example
@@ -82,12 +91,12 @@ def measure(options: argparse.Namespace, shape: list[int], threads: int) -> dict
             print(f"  {len(workers)} agree on output and gradients", flush=True)
             for worker in workers:
                 worker.ask("warm")
-            peak = [Peak(w) for w in workers if w.name == "fastseq"]
-            seconds = {
-                work: interleave([*workers, *peak], options.rounds, "turn", work=work) for work in WORKS
-            }
+            turns = [*workers, *Peak.of(workers)]
+            seconds = {work: interleave(turns, options.rounds, "turn", work=work) for work in WORKS}
+            at_rest = [peak.at_rest() for peak in Peak.of(workers)]
     times = {work: {n: statistics.median(s) for n, s in of.items()} for work, of in seconds.items()}
     result = {"shape": shape, "threads": len(cpus), "versions": versions, "seconds": times}
+    result["at_rest"] = at_rest[0] if at_rest else None
     print(f"  {'ms, GFLOP/s, of the peak':26}" + "".join(f"{work:>36}" for work in WORKS))
     for name, version in versions.items():
         cells = []
@@ -96,7 +105,8 @@ def measure(options: argparse.Namespace, shape: list[int], threads: int) -> dict
             part = f"{100 * rate * of['peak']:.0f} %" if "peak" in of else ""
             ratio = f"{of[name] / of['fastseq']:.2f}x" if "fastseq" in of else ""
             cells.append(f"{1e3 * of[name]:10.3f} {rate / 1e9:7.1f} {part:>5} {ratio:>7}")
-        print(f"  {NAMES[name]:26}" + "".join(f"{cell:>36}" for cell in cells) + f"   {version}", flush=True)
+        print(f"  {NAMES[name]:26}" + "".join(f"{cell:>36}" for cell in cells) + f"   {version}")
+    print(peaks([result]), flush=True)
     return result
 
 
@@ -141,9 +151,10 @@ def main() -> None:
     if options.json:
         report = {"machine": facts, "options": vars(options), "results": results}
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\n{table(results)}\n\n{where(facts)}")
+    text = f"{table(results)}\n\n{where(facts)} {peaks(results)}"
+    print(f"\n{text}")
     if options.readme:
-        put_between(options.readme, "bench_conv", f"{table(results)}\n\n{where(facts)}")
+        put_between(options.readme, "bench_conv", text)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@
     python bench/bench_rnn.py --against before.json               # fail where shares of the peak have fallen
 
 A shape is batch,time,input,hidden. Every library runs in a process of its own on the same arrays. First
-all must agree on outputs and gradients, then they take turns; the peak of the machine is measured in
-turns with them. Times are medians.
+all must agree on outputs and gradients, then they take turns. The machine has its own in every round, as
+long as fastseq's: what its threads then reach from registers alone is the peak that shares are taken of.
+Times are medians.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jobs import GATES, layer_weights
 from rnn_peers import FORWARD_ONLY, NAMES, WORKS
 from timing import (
-    Worker,
+    Peak,
     available_cpus,
     check_agreement,
     interleave,
     machine,
     opened,
+    peaks,
     put_between,
     where,
 )
@@ -54,18 +56,6 @@ def flops(cell: str, shape: list[int], work: str) -> float:
     batch, steps, features, units = shape
     forward = 2 * batch * steps * (features + units) * GATES[cell] * units
     return forward * (3 if work == "training" else 1)
-
-
-class Peak:
-    """The machine's own turn: seconds of one floating-point operation on all threads at once."""
-
-    name = "peak"
-
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-
-    def ask(self, _: str, **__: Any) -> float:
-        return 1.0 / self._worker.ask("peak")
 
 
 def write_arrays(path: Path, cell: str, shape: list[int]) -> None:
@@ -93,14 +83,15 @@ def measure(options: argparse.Namespace, cell: str, shape: list[int], threads: i
             seconds = {}
             for work in options.works:
                 able: list[Any] = [w for w in workers if work in works[w.name]]
-                peak = [Peak(w) for w in workers if w.name == "fastseq"]
-                seconds[work] = interleave([*able, *peak], options.rounds, "turn", work=work)
+                seconds[work] = interleave([*able, *Peak.of(workers)], options.rounds, "turn", work=work)
+            at_rest = [peak.at_rest() for peak in Peak.of(workers)]
     result = {
         "cell": cell,
         "shape": shape,
         "threads": len(cpus),
         "versions": versions,
         "seconds": {w: {n: statistics.median(s) for n, s in of.items()} for w, of in seconds.items()},
+        "at_rest": at_rest[0] if at_rest else None,
     }
     show(result)
     return result
@@ -137,7 +128,7 @@ def show(result: dict[str, Any]) -> None:
             of_peak = f"{100 * part:.0f} %" if part is not None else ""
             cells.append(f"{1e3 * times[name]:10.3f} {rate / 1e9:7.1f} {of_peak:>5} {ratio:>7}")
         print(f"  {NAMES[name]:26}" + "".join(f"{cell:>36}" for cell in cells) + f"   {version}")
-    sys.stdout.flush()
+    print(peaks([result]), flush=True)
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -256,9 +247,10 @@ def main() -> None:
                 if options.json:
                     report = {"machine": facts, "options": vars(options), "results": results}
                     Path(options.json).write_text(json.dumps(report, indent=1) + "\n")
-    print(f"\n{table(results)}\n\n{where(facts)}")
+    text = f"{table(results)}\n\n{where(facts)} {peaks(results)}"
+    print(f"\n{text}")
     if options.readme:
-        put_between(options.readme, "bench_rnn", f"{table(results)}\n\n{where(facts)}")
+        put_between(options.readme, "bench_rnn", text)
     if options.plot:
         plot(results, options.plot)
     if options.against:

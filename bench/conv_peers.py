@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from turns import Call, Turns, fastest
+from turns import Call, Peaks, Turns, fastest
 
 NAMES = {"fastseq": "fastseq", "torch": "PyTorch, channels_last", "tensorflow": "TensorFlow"}
 WORKS = ("training", "inference")
@@ -59,7 +59,7 @@ class ConvPeer(Turns):
         np.savez(path, **{name: value for name, value in found.items() if value is not None})
 
 
-class Fastseq(ConvPeer):
+class Fastseq(Peaks, ConvPeer):
     def __init__(self) -> None:
         import fastseq
 
@@ -91,10 +91,6 @@ class Fastseq(ConvPeer):
     def results(self) -> list[np.ndarray | None]:
         y, gradients = self.calls["training"]()
         return [y, *gradients]
-
-    def peak(self) -> float:
-        """Floating-point operations per second that the threads reach from registers alone, two an FMA."""
-        return float(self.fastseq._core.fma_peak(self.threads))
 
 
 class Torch(ConvPeer):

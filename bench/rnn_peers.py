@@ -16,7 +16,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from jobs import LABELS
-from turns import Call, Turns, fastest
+from turns import Call, Peaks, Turns, fastest
 
 NAMES = {
     "fastseq": "fastseq",
@@ -72,7 +72,7 @@ class LayerPeer(Turns):
         np.savez(path, outputs=outputs, **kept)
 
 
-class Fastseq(LayerPeer):
+class Fastseq(Peaks, LayerPeer):
     def __init__(self) -> None:
         import fastseq
 
@@ -93,10 +93,6 @@ class Fastseq(LayerPeer):
     def results(self) -> tuple[np.ndarray, list[np.ndarray] | None]:
         g = self.calls["training"]()
         return self.calls["inference"]()[0], [g.x, g.kernel, g.recurrent_kernel, g.bias]
-
-    def peak(self) -> float:
-        """Floating-point operations per second that the threads reach from registers alone, two an FMA."""
-        return float(self.fastseq._core.fma_peak(self.threads))
 
 
 class Torch(LayerPeer):

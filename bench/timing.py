@@ -78,6 +78,27 @@ class Worker:
         self.close()
 
 
+class Peak:
+    """The machine's own turn, as long as fastseq's: seconds of one float operation on all threads."""
+
+    name = "peak"
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    @classmethod
+    def of(cls, workers: Sequence[Worker]) -> list[Peak]:
+        """The one that fastseq's worker measures; none without it."""
+        return [cls(worker) for worker in workers if worker.name == "fastseq"]
+
+    def ask(self, _: str, work: str) -> float:
+        return 1.0 / self._worker.ask("peak", work=work)
+
+    def at_rest(self) -> float:
+        """Operations per second in the best of short tries."""
+        return float(self._worker.ask("peak_at_rest"))
+
+
 @contextlib.contextmanager
 def opened(
     script: str | Path, names: Sequence[str], cpus: Sequence[int], folder: Path | None = None, **job: Any
@@ -172,6 +193,23 @@ def check_agreement(
             error = np.abs(found[name][key] - expected).max() / max(np.abs(expected).max(), 1e-30)
             if not error < (limits or {}).get(key, limit):
                 raise SystemExit(f"{name} and {first} disagree in {key}: {error:.1e}")
+
+
+def peaks(results: Sequence[dict[str, Any]]) -> str:
+    """What shares of the peak are taken of, in words; nothing where none was measured."""
+    parts = []
+    for threads in sorted({result["threads"] for result in results}):
+        mine = [result for result in results if result["threads"] == threads]
+        meanwhile = [1e-9 / of["peak"] for r in mine for of in r["seconds"].values() if "peak" in of]
+        at_rest = [1e-9 * r["at_rest"] for r in mine if r.get("at_rest")]
+        if meanwhile and at_rest:
+            parts.append(
+                f"{min(meanwhile):.0f} to {max(meanwhile):.0f} GFLOP/s with {threads} threads "
+                f"({max(at_rest):.0f} in a few milliseconds with nothing else on the cores)"
+            )
+    if not parts:
+        return ""
+    return f"The peak is what FMA alone reached in turns as long as fastseq's: {'; '.join(parts)}."
 
 
 def summary(seconds: Sequence[float]) -> dict[str, float]:

@@ -24,7 +24,7 @@ class Turns:
 
     def warm(self) -> list[str]:
         """Finds how many calls make a turn; answers with the works there are."""
-        self.counts = {}
+        self.counts, self.lasted = {}, {}
         for work, call in self.calls.items():
             call()
             start = time.perf_counter()
@@ -38,7 +38,31 @@ class Turns:
         start = time.perf_counter()
         for _ in range(count):
             call()
-        return (time.perf_counter() - start) / count
+        self.lasted[work] = time.perf_counter() - start
+        return self.lasted[work] / count
+
+
+class Peaks(Turns):
+    """A worker that also measures the machine, through fastseq.
+
+    Attributes:
+        fastseq: The package.
+        threads: How many work.
+    """
+
+    fastseq: Any
+    threads: int
+
+    def peak(self, work: str) -> float:
+        """Floating-point operations per second, two an FMA, that the threads reach from registers alone.
+
+        For as long as the last turn took: whatever else runs on the machine meets both alike.
+        """
+        return float(self.fastseq._core.fma_rate(self.threads, self.lasted.get(work, TURN)))
+
+    def peak_at_rest(self) -> float:
+        """The best of many short tries: what they reach while nothing else runs."""
+        return float(self.fastseq._core.fma_peak(self.threads))
 
 
 def fastest(candidates: list[Call]) -> Call:

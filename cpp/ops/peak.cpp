@@ -57,6 +57,25 @@ double fma_peak(int threads) {
   return best;
 }
 
+double fma_rate(int threads, double seconds) {
+  check_value(threads >= 1, "fma_rate", "threads", "be at least 1", threads);
+  check_value(seconds > 0 && seconds <= 3600, "fma_rate", "seconds", "be in (0, 3600]", seconds);
+  using Clock = std::chrono::steady_clock;
+  const PeakKernels& peak = *kernels().peak;
+  const std::ptrdiff_t rounds = 1 << 15;  // a few tenths of a millisecond
+  std::atomic<float> kept{0};
+  std::atomic<std::int64_t> done{0};
+  const Timed timed = time_together(threads, [&](const Team&) noexcept {
+    const Clock::time_point end =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+    do {
+      kept.store(peak.run(rounds, 0.5f, 1.0f), std::memory_order_relaxed);
+      done.fetch_add(rounds, std::memory_order_relaxed);
+    } while (Clock::now() < end);
+  });
+  return static_cast<double>(done.load()) * peak.flops / timed.seconds;
+}
+
 double read_peak(int threads, std::int64_t bytes) {
   check_value(threads >= 1, "read_peak", "threads", "be at least 1", threads);
   check_value(bytes >= 4096, "read_peak", "bytes", "be at least 4096", bytes);

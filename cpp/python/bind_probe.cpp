@@ -99,6 +99,8 @@ void bind_probe(py::module_& m) {
         py::arg("work") = 0.0, no_gil);
   m.def("fma_peak", &fma_peak, py::arg("threads"), no_gil,
         "float32 operations per second from registers alone.");
+  m.def("fma_rate", &fma_rate, py::arg("threads"), py::arg("seconds"), no_gil,
+        "The same over so many seconds on end.");
   m.def("read_peak", &read_peak, py::arg("threads"), py::arg("bytes"), no_gil,
         "Bytes per second from the cache that holds so many.");
   m.def("probe_arenas", &probe_arenas, py::arg("sizes"), no_gil);
