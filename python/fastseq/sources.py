@@ -60,6 +60,8 @@ def _by_output(objective: Objective, y: Any, function: str) -> list[Any]:
     alone = len(objective.names) == 1 and objective.takes_sequences(0)
     if alone and isinstance(y, dict) and objective.names[0] not in y:
         return [y]  # labels and their lengths
+    if alone and isinstance(y, (list, tuple)) and len(y) == 1 and np.ndim(y[0]) == 1:
+        return [y]  # the labels of one row
     return data.columns(y, objective.names, function, "y")
 
 
