@@ -507,6 +507,51 @@ def adam(
     return w - m * alpha / (np.sqrt(v) + epsilon), m, v
 
 
+# --- CTC ---------------------------------------------------------------------------------------------
+
+
+def ctc_loss(log_probs, label, blank=0):
+    """(loss, posterior of each class in each frame) of one sequence, straight from the paper.
+
+    Without an alignment the loss is inf and the posterior 0.
+    """
+    frames, classes = log_probs.shape
+    states = [blank]
+    for c in label:
+        states += [c, blank]
+    count = len(states)
+    posterior = np.zeros((frames, classes))
+    if frames == 0:
+        return (0.0 if count == 1 else np.inf), posterior
+
+    def skips(s):
+        return s >= 2 and states[s] != blank and states[s] != states[s - 2]
+
+    emitted = _f64(log_probs)[:, states]
+    alpha = np.full((frames, count), -np.inf)
+    alpha[0, :2] = emitted[0, :2]
+    with np.errstate(all="ignore"):
+        for t in range(1, frames):
+            for s in range(count):
+                ways = [alpha[t - 1, s]] + ([alpha[t - 1, s - 1]] if s else [])
+                ways += [alpha[t - 1, s - 2]] if skips(s) else []
+                alpha[t, s] = np.logaddexp.reduce(ways) + emitted[t, s]
+        beta = np.full((frames, count), -np.inf)
+        beta[-1, -2:] = 0
+        for t in range(frames - 2, -1, -1):
+            after = beta[t + 1] + emitted[t + 1]
+            for s in range(count):
+                ways = [after[s]] + ([after[s + 1]] if s + 1 < count else [])
+                ways += [after[s + 2]] if s + 2 < count and skips(s + 2) else []
+                beta[t, s] = np.logaddexp.reduce(ways)
+        total = np.logaddexp.reduce(alpha[-1, -2:])
+        if total == -np.inf:
+            return np.inf, posterior
+        for s, c in enumerate(states):
+            posterior[:, c] += np.exp(alpha[:, s] + beta[:, s] - total)
+    return -total, posterior
+
+
 # -------------------------------------------------------------------------------- n-gram models
 
 
@@ -523,9 +568,6 @@ def _backed_off(table, context, word):
     if not context:
         return -100.0  # no <unk>
     return table.get(context, (None, 0.0))[1] + _backed_off(table, context[1:], word)
-
-
-# --- CTC ---------------------------------------------------------------------------------------------
 
 
 def ctc_best_path(log_probs, label, blank=0, gaps=(), gap=-np.inf):

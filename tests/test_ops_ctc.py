@@ -7,16 +7,13 @@ import pytest
 from gradcheck import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference import ctc_loss as twin
+from reference import log_softmax
 
 import fastseq
 from fastseq import ops
 
 INF = float("inf")
-
-
-def log_softmax(x):
-    shifted = x - x.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
 
 
 def collapse(path, blank):
@@ -31,45 +28,6 @@ def brute_force(log_probs, label, blank=0):
         if collapse(path, blank) == list(label):
             total = np.logaddexp(total, sum(log_probs[t, c] for t, c in enumerate(path)))
     return -total
-
-
-def twin(log_probs, label, blank=0):
-    """(loss, posterior of each class in each frame) in float64 logarithms, straight from the paper."""
-    frames, classes = log_probs.shape
-    states = [blank]
-    for c in label:
-        states += [c, blank]
-    count = len(states)
-    posterior = np.zeros((frames, classes))
-    if frames == 0:
-        return (0.0 if count == 1 else INF), posterior
-
-    def skips(s):
-        return s >= 2 and states[s] != blank and states[s] != states[s - 2]
-
-    emitted = log_probs[:, states]
-    alpha = np.full((frames, count), -INF)
-    alpha[0, :2] = emitted[0, :2]
-    with np.errstate(all="ignore"):
-        for t in range(1, frames):
-            for s in range(count):
-                ways = [alpha[t - 1, s]] + ([alpha[t - 1, s - 1]] if s else [])
-                ways += [alpha[t - 1, s - 2]] if skips(s) else []
-                alpha[t, s] = np.logaddexp.reduce(ways) + emitted[t, s]
-        beta = np.full((frames, count), -INF)
-        beta[-1, -2:] = 0
-        for t in range(frames - 2, -1, -1):
-            after = beta[t + 1] + emitted[t + 1]
-            for s in range(count):
-                ways = [after[s]] + ([after[s + 1]] if s + 1 < count else [])
-                ways += [after[s + 2]] if s + 2 < count and skips(s + 2) else []
-                beta[t, s] = np.logaddexp.reduce(ways)
-        total = np.logaddexp.reduce(alpha[-1, -2:])
-        if total == -INF:
-            return INF, posterior
-        for s, c in enumerate(states):
-            posterior[:, c] += np.exp(alpha[:, s] + beta[:, s] - total)
-    return -total, posterior
 
 
 def problem(seed, batch, frames, classes, longest, dtype=np.float64, scale=1.0, blank=0):
