@@ -63,6 +63,7 @@ def label_counts(function: str, argument: str, labels: Array, ends: Array, what:
     within = place < given[:, None]
     never = np.iinfo(np.int64).max
     counts = np.minimum(np.where(ends & within, place, never).min(axis=1, initial=never), given)
+    counts = np.where(given > longest, given, counts)  # left as it is, though the row may have ended before
     late = within & ~ends & (place >= counts[:, None])
     if late.any():
         row, at = (int(k) for k in np.argwhere(late)[0])

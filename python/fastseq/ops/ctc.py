@@ -236,8 +236,10 @@ def _batch_cost_forward(
     ends = labels == probabilities.shape[-1] - 1
     counts = label_counts(function, "y_true", labels, ends, "a blank", label_length)
     shifted = probabilities + probabilities.dtype.type(EPSILON)
+    with np.errstate(divide="ignore", invalid="ignore"):  # of what is no probability
+        logs = np.log(shifted)
     losses, gradient = _ctc(
-        function, training, np.log(shifted), labels, input_length, counts, None, -1, 0, "logits", "inf"
+        function, training, logs, labels, input_length, counts, None, -1, 0, "logits", "inf"
     )
     return losses[:, None], (gradient, shifted)
 
@@ -247,7 +249,9 @@ _YPred = namedtuple("_YPred", "y_pred")
 
 def _batch_cost_backward(saved: Any, dcost: Array, **_: Any) -> _YPred:
     gradient, shifted = saved
-    return _YPred(_scaled("ctc_batch_cost", gradient, dcost) / shifted)
+    dlogs = _scaled("ctc_batch_cost", gradient, dcost)
+    # 0 stays 0 in steps that do not count, whatever they hold
+    return _YPred(np.divide(dlogs, shifted, out=np.zeros_like(dlogs), where=dlogs != 0))
 
 
 def _batch_cost_infer(y_true: Any, y_pred: Any, *_: Any) -> _Infer:
