@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+import reference
+from ctc_batches import guarded, spoilt
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import fastseq
 from fastseq import ops
@@ -115,6 +119,73 @@ def test_errors(arguments, text):
     with pytest.raises(ValueError) as error:
         ops.ctc_batch_cost(labels, probabilities(0, 1, 5, 4), lengths, label_lengths)
     assert str(error.value) == f"ctc_batch_cost: {text}"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), batch=st.integers(0, 4), steps=st.integers(0, 9),
+    classes=st.integers(1, 5), longest=st.integers(0, 5), scale=st.sampled_from([1.0, 20.0]),
+    dtype=st.sampled_from([np.float32, np.float64]), data=st.data(),
+)  # fmt: skip
+def test_any_batch_matches_the_twin(seed, batch, steps, classes, longest, scale, dtype, data):
+    """Rows of labels end where they are said to, or at a blank before that; lengths come in either shape.
+
+    Whatever is out of range, and nothing else, is refused; NaN stays in its row.
+    """
+    draw = lambda most, low=0: data.draw(st.integers(low, most))  # noqa: E731
+    rng = np.random.default_rng(seed)
+    p = reference.softmax(scale * rng.normal(size=(batch, steps, classes))).astype(dtype)
+    spoilt(draw, rng, p, [np.nan, 0.0, -1.0])
+    labels = rng.integers(0, max(classes - 1, 1), (batch, longest))
+    lengths, given_ = rng.integers(0, steps + 1, batch), rng.integers(0, longest + 1, batch)
+    counts = np.array([rng.integers(0, n + 1) for n in given_], int)
+    if classes == 1:
+        counts[:] = 0
+    for row, count, most in zip(labels, counts, given_, strict=True):
+        row[count:most] = classes - 1
+        row[most:] = 1 << 40
+    sound = True
+    if draw(3) == 0:
+        spoilt(draw, rng, labels, [-1, classes, classes - 1, 1 << 40])
+        spoilt(draw, rng, lengths, [-1, steps + 1])
+        spoilt(draw, rng, given_, [-1, longest + 1])
+        sound = ((lengths >= 0) & (lengths <= steps) & (given_ >= 0) & (given_ <= longest)).all()
+        for n, row in enumerate(labels):
+            row = row[: max(given_[n], 0)].tolist()
+            counts[n] = row.index(classes - 1) if classes - 1 in row else len(row)
+            sound = sound and all(0 <= c < classes - 1 for c in row[: counts[n]])
+            sound = sound and all(c == classes - 1 for c in row[counts[n] :])
+    column = data.draw(st.booleans())
+    lengths_, given_ = (each[:, None] if column else each for each in (lengths, given_))
+    arguments = guarded(labels, 1 << 40), guarded(p, np.nan), guarded(lengths_, -1), guarded(given_, -1)
+    if not sound:
+        with pytest.raises(ValueError, match=r"^ctc_batch_cost: "):
+            ops.ctc_batch_cost(*arguments)
+        return
+    op = ops.ctc.CTC_BATCH_COST
+    cost, saved = op.forward(*arguments, training=True)
+    assert np.array_equal(cost, ops.ctc_batch_cost(*arguments), equal_nan=True)
+    assert cost.shape == (batch, 1)
+    assert cost.dtype == dtype
+    dcost = rng.normal(size=(batch, 1)).astype(dtype)
+    gradient = op.backward(saved, dcost).y_pred
+    tolerance = 2e-5 if dtype == np.float32 else 1e-9
+    for n, (length, count) in enumerate(zip(lengths, counts, strict=True)):
+        shifted = p[n, :length].astype(np.float64) + dtype(1e-7)
+        with np.errstate(invalid="ignore"):
+            log_probs = reference.log_softmax(np.log(shifted))
+        label, fits = labels[n, :count], count + (np.diff(labels[n, :count]) == 0).sum() <= length
+        assert not gradient[n, length:].any()
+        if not fits:
+            assert cost[n, 0] == np.inf
+            assert not gradient[n].any()
+        elif np.isnan(log_probs).any():
+            assert np.isnan(cost[n, 0])
+        else:
+            want, posterior = reference.ctc_loss(log_probs, label, classes - 1)
+            assert cost[n, 0] == pytest.approx(want, rel=tolerance, abs=tolerance)
+            slope = dcost[n] * (np.exp(log_probs) - posterior)
+            np.testing.assert_allclose(gradient[n, :length] * shifted, slope, atol=5 * tolerance)
 
 
 def test_as_the_ocr_program_joins_it():

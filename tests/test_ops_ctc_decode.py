@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import reference
+from ctc_batches import guarded, spoilt
 from ctc_decodes import assert_same_paths, frames, log_softmax, paths, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -389,6 +390,50 @@ def test_other_forms_of_arguments():
     assert same(ops.ctc_greedy_decode(x, [6, 4]), ops.ctc_greedy_decode(strided, lengths))
 
 
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_any_arguments_give_a_result_or_a_clear_error(data):
+    """What is out of range is refused, and nothing else; NaN and inf stay in their sequence, and nothing
+    beside the arrays, or beyond the lengths, is read."""
+    draw = lambda most, low=0: data.draw(st.integers(low, most))  # noqa: E731
+    batch, steps, classes, width, count = draw(3), draw(5), draw(4), draw(5, 1), draw(5, 1)
+    blank, kind = draw(classes, -classes - 1), data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
+    rng = np.random.default_rng(draw(2**32 - 1))
+    x = rng.normal(size=(batch, steps, classes)).astype(data.draw(st.sampled_from([np.float32, np.float64])))
+    if classes and kind != "logits":
+        x = (log_softmax(x) if kind == "log_probs" else np.exp(log_softmax(x))).astype(x.dtype)
+    spoilt(draw, rng, x, [np.nan, INF, -INF, -INF, -0.5])
+    lengths = rng.integers(0, steps + 1, batch)
+    if draw(3) == 0:
+        spoilt(draw, rng, lengths, [-1, steps + 1, 1 << 62])
+    sound = classes > 0 and -classes <= blank < classes and ((lengths >= 0) & (lengths <= steps)).all()
+    given_ = guarded(x, np.nan), guarded(lengths, -1)
+    options = {"beam_width": width, "top_paths": count}
+    for function, more in ((ops.ctc_greedy_decode, {}), (ops.ctc_beam_search, options)):
+        if not sound or (more and count > width):
+            with pytest.raises(ValueError, match=f"^{function.__name__}: "):
+                function(*given_, blank=blank, input=kind, **more)
+            continue
+        got = function(*given_, blank=blank, input=kind, **more)
+        for n, length in enumerate(lengths):
+            with np.errstate(invalid="ignore", divide="ignore"):
+                used = x[n, :length].astype(np.float64)
+                log_probs = {"logits": log_softmax, "log_probs": np.array, "probs": np.log}[kind](used)
+            if np.isnan(log_probs).any() or (log_probs == INF).any():
+                assert np.isnan(got.scores[n]).all()
+                assert (got.lengths[n] == 0).all()
+                continue
+            if more:
+                want = reference.ctc_beam_search(log_probs, width, blank % classes)[:count]
+                assert_same_paths(paths(got, n), want, 1e-5)
+                continue
+            labels, score, starts = reference.ctc_greedy_decode(log_probs, blank % classes)
+            assert got.lengths[n] == len(labels)
+            assert got.labels[n].tolist() == labels + [-1] * (got.labels.shape[1] - len(labels))
+            assert got.starts[n, : len(labels)].tolist() == starts
+            assert got.scores[n] == pytest.approx(score, rel=1e-5, abs=1e-5)
+
+
 # ------------------------------------------------------------------------------- keras.backend.ctc_decode
 
 
@@ -413,3 +458,33 @@ def test_backend_matches_keras(dtype):
             assert np.array_equal(ours, each)
         assert scores.shape == (6, 3)
         np.testing.assert_allclose(scores, theirs, rtol=2e-5, atol=2e-5)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), batch=st.integers(1, 3), steps=st.integers(0, 9),
+    classes=st.integers(1, 4), width=st.integers(1, 8), scale=st.sampled_from([0.5, 3.0, 30.0]),
+    dtype=st.sampled_from([np.float32, np.float64]), data=st.data(),
+)  # fmt: skip
+def test_backend_of_any_batch_matches_the_twin(seed, batch, steps, classes, width, scale, dtype, data):
+    """The twin's paths of y + 1e-7, the beam search's normalised again and without equal neighbours."""
+    y = np.exp(log_softmax(frames(seed, batch, steps, classes, scale=scale))).astype(dtype)
+    lengths = np.random.default_rng(seed).integers(0, steps + 1, batch)
+    count = data.draw(st.integers(1, width))
+    logs = np.log(y + dtype(1e-7)).astype(np.float64)
+    tolerance = 1e-4 if dtype == np.float32 else 1e-9
+    (best,), minus = backend.ctc_decode(guarded(y, np.nan), lengths)
+    found, scores = backend.ctc_decode(y, lengths[:, None], greedy=False, beam_width=width, top_paths=count)
+    assert [each.shape for each in (best, *found)] == [(batch, steps)] * (1 + count)
+    assert (minus.shape, scores.shape) == ((batch, 1), (batch, count))
+    assert minus.dtype == scores.dtype == dtype
+    for n, length in enumerate(lengths):
+        labels, score, _ = reference.ctc_greedy_decode(logs[n, :length], classes - 1)
+        assert best[n].tolist() == labels + [-1] * (steps - len(labels))
+        assert minus[n, 0] == pytest.approx(-score, rel=tolerance, abs=tolerance)
+        want = reference.ctc_beam_search(reference.log_softmax(logs[n, :length]), width, classes - 1)[:count]
+        for k in range(count):
+            labels, score, _ = want[k] if k < len(want) else ([], -INF, -INF)
+            merged = [c for c, _ in itertools.groupby(labels)]
+            assert found[k][n].tolist() == merged + [-1] * (steps - len(merged))
+            assert scores[n, k] == pytest.approx(score, rel=tolerance, abs=tolerance)

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from ctc_batches import guarded, spoilt
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference import ctc_best_path, log_softmax
 
 import fastseq
@@ -57,33 +60,125 @@ def test_segments_lie_where_they_were_said(gap, isa):
         assert (got.confidences > -0.5).all()
 
 
+def check(got, y, utterances, blank, gap, window):
+    """Against the twin's path of all utterances in a row; its score, -inf where there is none."""
+    joined = [c for u in utterances for c in u]
+    ends = np.cumsum([0, *map(len, utterances)]).tolist()
+    score, states = ctc_best_path(y, joined, blank, ends, gap)
+    if score == -INF:
+        return score
+    assert got.score == pytest.approx(score, rel=1e-12, abs=1e-12)
+    k, along = 0, y[np.arange(len(y)), [joined[s // 2] if s % 2 else blank for s in states]]
+    for n, utterance in enumerate(utterances):
+        for i in range(len(utterance)):
+            there = np.flatnonzero(np.array(states) == 2 * k + 1)
+            assert (got.token_starts[n, i], got.token_ends[n, i]) == (there[0], there[-1] + 1)
+            assert got.token_confidences[n, i] == pytest.approx(np.exp(along[there].mean()), rel=1e-12)
+            k += 1
+        assert (got.token_starts[n, len(utterance) :] == -1).all()
+        assert (got.token_ends[n, len(utterance) :] == -1).all()
+        assert (got.token_confidences[n, len(utterance) :] == 0).all()
+        if not len(utterance):
+            assert (got.starts[n], got.ends[n]) == (-1, -1)
+            assert np.isnan(got.confidences[n])
+            continue
+        last = len(utterance) - 1
+        assert (got.starts[n], got.ends[n]) == (got.token_starts[n, 0], got.token_ends[n, last])
+        own = along[got.starts[n] : got.ends[n]]
+        width = min(window, len(own))
+        means = [own[i : i + width].mean() for i in range(len(own) - width + 1)]
+        assert got.confidences[n] == pytest.approx(min(means), rel=1e-11)
+    return score
+
+
 def test_segments_match_the_twin(isa):
     rng = np.random.default_rng(3)
     for gap in (0.0, -0.7, -INF):
         x = rng.normal(size=(90, 7))
         utterances = [[1, 2, 3], [3], [], [3, 5, 5, 1], [6, 2]]
-        y, joined = log_softmax(x), [c for u in utterances for c in u]
-        score, states = ctc_best_path(y, joined, 0, [0, 3, 4, 8, 10], gap)
         got = ops.ctc_segment(x, utterances, gap=gap, window=4)
-        assert got.score == pytest.approx(score, rel=1e-12)
-        k, along = 0, y[np.arange(90), [joined[s // 2] if s % 2 else 0 for s in states]]
-        for n, utterance in enumerate(utterances):
-            for i in range(len(utterance)):
-                there = np.flatnonzero(np.array(states) == 2 * k + 1)
-                assert (got.token_starts[n, i], got.token_ends[n, i]) == (there[0], there[-1] + 1)
-                assert got.token_confidences[n, i] == pytest.approx(np.exp(along[there].mean()), rel=1e-12)
-                k += 1
-            if not utterance:
-                assert (got.starts[n], got.ends[n]) == (-1, -1)
-                assert np.isnan(got.confidences[n])
-                continue
-            own = along[got.starts[n] : got.ends[n]]
-            width = min(4, len(own))
-            means = [own[i : i + width].mean() for i in range(len(own) - width + 1)]
-            assert got.confidences[n] == pytest.approx(min(means), rel=1e-11)
-    plain = ops.ctc_align(x[None], [joined])
+        assert np.isfinite(check(got, log_softmax(x), utterances, 0, gap, 4))
+    plain = ops.ctc_align(x[None], [[c for u in utterances for c in u]])
     assert got.score == plain.scores[0]
     assert got.token_starts[got.token_starts >= 0].tolist() == plain.starts[0].tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1), steps=st.integers(0, 40), classes=st.integers(2, 6),
+    counts=st.lists(st.integers(0, 4), max_size=5), gap=st.sampled_from([0.0, -1.0, -3.0, -INF]),
+    window=st.integers(1, 9), whole=st.booleans(), blank=st.integers(-2, 1),
+)  # fmt: skip
+def test_any_recording_matches_the_twin(seed, steps, classes, counts, gap, window, whole, blank):
+    """Whole log-probabilities add up exactly, and have ties; what has no path is refused."""
+    rng = np.random.default_rng(seed)
+    x = 2 * rng.normal(size=(steps, classes))
+    y = -np.rint(abs(x)) if whole else log_softmax(x)
+    utterances = [rng.choice(np.delete(np.arange(classes), blank), count) for count in counts]
+    given_ = {"logits": guarded(y if whole else x, np.nan), "input": "log_probs" if whole else "logits"}
+    options = {"blank": blank, "gap": gap, "window": window}
+    try:
+        got, seconds = (
+            ops.ctc_segment(**given_, utterances=utterances, **options, frame_duration=duration)
+            for duration in (None, 0.25)
+        )
+    except ValueError as error:
+        refused = str(error)
+        got = None
+    else:
+        refused = None
+    score = check(got, y, utterances, blank % classes, gap, window)
+    rule = "logits must have a path of positive probability that spells the utterances"
+    assert refused == (f"ctc_segment: {rule}, got none in {steps} frames" if score == -INF else None)
+    if refused is None:
+        for name in ("starts", "ends", "token_starts", "token_ends"):
+            times = getattr(got, name)
+            want = np.where(times < 0, np.nan, times / 4)
+            np.testing.assert_array_equal(getattr(seconds, name), want)
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_arguments_give_a_result_or_a_clear_error(data):
+    """Labels and blanks that are out of range are refused; NaN and inf give NaN where they are read."""
+    draw = lambda most, low=0: data.draw(st.integers(low, most))  # noqa: E731
+    steps, classes = draw(8), draw(4)
+    blank, kind = draw(classes, -classes - 1), data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
+    rng = np.random.default_rng(draw(2**32 - 1))
+    x = rng.normal(size=(steps, classes))
+    if classes and kind != "logits":
+        x = log_softmax(x) if kind == "log_probs" else np.exp(log_softmax(x))
+    spoilt(draw, rng, x, [np.nan, INF, -INF])
+    utterances = [rng.integers(0, max(classes, 1), draw(3)) for _ in range(draw(3))]
+    for labels in utterances:
+        labels[:] += labels == blank % max(classes, 1)
+        spoilt(draw, rng, labels, [-1, classes, blank, 1 << 40]) if draw(3) == 0 else None
+    joined = np.concatenate([np.zeros(0, np.int64), *utterances])
+    sound = classes > 0 and -classes <= blank < classes
+    sound = sound and not ((joined < 0) | (joined >= classes) | (joined == blank % classes)).any()
+    gap = data.draw(st.sampled_from([0.0, -1.0, -INF]))
+    try:
+        got = ops.ctc_segment(guarded(x, np.nan), utterances, blank=blank, input=kind, gap=gap)
+    except ValueError as error:
+        refused = str(error)
+    else:
+        refused = ""
+    no_path = refused.startswith("ctc_segment: logits must have a path of positive probability")
+    assert sound == (not refused or no_path)
+    if refused:
+        assert refused.startswith("ctc_segment: ")
+    elif np.isnan(got.score):
+        assert not np.isfinite(x).all()
+        assert (got.token_starts == -1).all()
+        assert (got.starts == -1).all()
+        assert np.isnan(got.confidences).all()
+    else:
+        assert not np.isnan(x).any() or kind != "logits"
+        assert (got.token_ends <= steps).all()
+        starts, ends = (each[each >= 0] for each in (got.token_starts, got.token_ends))
+        assert len(starts) == len(ends) == len(joined)
+        assert (starts < ends).all()
+        assert (starts[1:] >= ends[:-1]).all()
 
 
 def test_an_utterance_that_was_not_said_has_less_confidence():
