@@ -12,7 +12,7 @@ def guarded(array, value):
 
 
 def spoilt(draw, rng, x, values):
-    """Writes up to two of ``values`` anywhere into x."""
-    for _ in range(draw(2)):
+    """Writes up to three of ``values`` anywhere into x."""
+    for _ in range(draw(3)):
         if x.size:
             x.flat[rng.integers(x.size)] = values[rng.integers(len(values))]

@@ -396,15 +396,17 @@ def test_any_arguments_give_a_result_or_a_clear_error(data):
     """What is out of range is refused, and nothing else; NaN and inf stay in their sequence, and nothing
     beside the arrays, or beyond the lengths, is read."""
     draw = lambda most, low=0: data.draw(st.integers(low, most))  # noqa: E731
-    batch, steps, classes, width, count = draw(3), draw(5), draw(4), draw(5, 1), draw(5, 1)
-    blank, kind = draw(classes, -classes - 1), data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
+    wrong = draw(1)
+    batch, steps, classes, width = draw(3, 1), draw(5), draw(4, 1 - wrong), draw(5, 1)
+    blank, count = draw(classes - 1 + wrong, -classes - wrong), draw(width + wrong, 1)
+    kind = data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
     rng = np.random.default_rng(draw(2**32 - 1))
     x = rng.normal(size=(batch, steps, classes)).astype(data.draw(st.sampled_from([np.float32, np.float64])))
     if classes and kind != "logits":
         x = (log_softmax(x) if kind == "log_probs" else np.exp(log_softmax(x))).astype(x.dtype)
     spoilt(draw, rng, x, [np.nan, INF, -INF, -INF, -0.5])
     lengths = rng.integers(0, steps + 1, batch)
-    if draw(3) == 0:
+    if wrong:
         spoilt(draw, rng, lengths, [-1, steps + 1, 1 << 62])
     sound = classes > 0 and -classes <= blank < classes and ((lengths >= 0) & (lengths <= steps)).all()
     given_ = guarded(x, np.nan), guarded(lengths, -1)

@@ -142,17 +142,20 @@ def test_any_recording_matches_the_twin(seed, steps, classes, counts, gap, windo
 def test_any_arguments_give_a_result_or_a_clear_error(data):
     """Labels and blanks that are out of range are refused; NaN and inf give NaN where they are read."""
     draw = lambda most, low=0: data.draw(st.integers(low, most))  # noqa: E731
-    steps, classes = draw(8), draw(4)
-    blank, kind = draw(classes, -classes - 1), data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
+    wrong = draw(1)
+    steps, classes = draw(8), draw(4, 1 - wrong)
+    blank = draw(classes - 1 + wrong, -classes - wrong)
+    kind = data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
     rng = np.random.default_rng(draw(2**32 - 1))
     x = rng.normal(size=(steps, classes))
     if classes and kind != "logits":
         x = log_softmax(x) if kind == "log_probs" else np.exp(log_softmax(x))
     spoilt(draw, rng, x, [np.nan, INF, -INF])
-    utterances = [rng.integers(0, max(classes, 1), draw(3)) for _ in range(draw(3))]
+    utterances = [rng.integers(0, max(classes - 1, 1), draw(3) * (classes > 1)) for _ in range(draw(3))]
     for labels in utterances:
-        labels[:] += labels == blank % max(classes, 1)
-        spoilt(draw, rng, labels, [-1, classes, blank, 1 << 40]) if draw(3) == 0 else None
+        labels += labels >= blank % max(classes, 1)
+        if wrong:
+            spoilt(draw, rng, labels, [-1, classes, blank, 1 << 40])
     joined = np.concatenate([np.zeros(0, np.int64), *utterances])
     sound = classes > 0 and -classes <= blank < classes
     sound = sound and not ((joined < 0) | (joined >= classes) | (joined == blank % classes)).any()
