@@ -239,6 +239,16 @@ def test_long_inputs_stay_accurate(scale):
     assert ops.ctc_loss(*short)[0] == pytest.approx(twin(log_softmax(short[0][0]), short[1][0])[0], rel=1e-11)
 
 
+def test_a_shift_of_all_logits_changes_nothing(isa):
+    """Also where exp(-shift) of all frames together is far beyond any number."""
+    x, labels, _, _ = problem(13, 1, 2000, 5, 30)
+    x = np.rint(4 * x) / 4  # exact when shifted
+    want = ops.ctc_loss_and_gradient(x, labels)
+    for shift in (2e5, 1e9, -1e9):
+        for a, b in zip(want, ops.ctc_loss_and_gradient(x - shift, labels), strict=True):
+            assert np.array_equal(a, b)
+
+
 @pytest.mark.parametrize("kind", ["logits", "log_probs", "probs"])
 def test_same_bits_on_any_number_of_threads(kind, isa):
     """Members share sequences, or, where those are fewer, the frames and the two ways of each."""
@@ -283,19 +293,21 @@ def test_any_arguments_give_a_result_or_a_clear_error(data):
     """What is out of range is refused, and nothing else; NaN and inf stay in their sequence, and nothing
     beside the arrays, or beyond the lengths, is read."""
     draw = lambda most, low=0: data.draw(st.integers(low, most))  # noqa: E731
-    batch, frames, classes, longest, skip = draw(4), draw(5), draw(4), draw(4), draw(2)
-    blank, kind = draw(classes, -classes - 1), data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
+    wrong = draw(1)
+    batch, frames, classes, longest = draw(4, 1), draw(5), draw(4, 1 - wrong), draw(4)
+    blank, skip = draw(classes - 1 + wrong, -classes - wrong), draw(2 if wrong else min(2, frames))
+    kind = data.draw(st.sampled_from(["logits", "log_probs", "probs"]))
     rng = np.random.default_rng(draw(2**32 - 1))
     x = rng.normal(size=(batch, frames, classes)).astype(data.draw(st.sampled_from([np.float32, np.float64])))
     if classes and kind != "logits":
         x = log_softmax(x).astype(x.dtype) if kind == "log_probs" else np.exp(log_softmax(x)).astype(x.dtype)
-    spoilt(draw, rng, x, [np.nan, INF, -INF, 0.0])
+    spoilt(draw, rng, x, [np.nan, INF, -INF, -1e30, 0.0])
     labels = rng.integers(0, max(classes - 1, 1), (batch, longest))
     labels += labels >= blank % max(classes, 1)
-    spoilt(draw, rng, labels, [-1, classes, blank, 1 << 40])
     lengths = rng.integers(0, max(frames - skip, 0) + 1, batch)
     label_lengths = rng.integers(0, longest + 1, batch)
-    if draw(3) == 0:
+    if wrong:
+        spoilt(draw, rng, labels, [-1, classes, blank, 1 << 40])
         spoilt(draw, rng, lengths, [-1, frames - skip + 1, 1 << 62])
         spoilt(draw, rng, label_lengths, [-1, longest + 1, 1 << 62])
     counted = np.arange(longest) < label_lengths[:, None]
@@ -330,7 +342,7 @@ def test_any_arguments_give_a_result_or_a_clear_error(data):
         elif broken:
             assert np.isnan(losses[n]) or kind != "logits"  # there, a class may be of no use in a frame
         else:
-            want, posterior = twin(log_probs, label, blank % classes)
+            want, posterior = twin(np.where(log_probs < -1e29, -INF, log_probs), label, blank % classes)
             np.testing.assert_allclose(losses[n], want, rtol=1e-5, atol=1e-5)
             assert np.isfinite(gradient[n]).all()
             if kind == "logits" and want < INF:

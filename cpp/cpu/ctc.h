@@ -194,7 +194,9 @@ class CtcSweep {
       for (std::ptrdiff_t c = 0; c < C; ++c) s_.gradient[t * C + c] = T(0);
     }
     const Band b = band(t);
-    for (std::ptrdiff_t k = b.begin; k < b.end; ++k) f.posterior[k] = k < s_.labels ? x[s_.label[k]] : T(0);
+    // Places beyond the labels get a probability of at most 1, so that none outgrows what counts.
+    for (std::ptrdiff_t k = b.begin; k < b.end; ++k)
+      f.posterior[k] = k < s_.labels ? x[s_.label[k]] : most.v[0];
     const auto probability = [&](V each) FASTSEQ_INLINED {
       return s_.input == CtcInput::probs ? N::of(each) : N::exponential((each - most) - rest);
     };
