@@ -307,9 +307,9 @@ def test_any_arguments_give_a_result_or_a_clear_error(data):
     lengths = rng.integers(0, max(frames - skip, 0) + 1, batch)
     label_lengths = rng.integers(0, longest + 1, batch)
     if wrong:
-        spoilt(draw, rng, labels, [-1, classes, blank, 1 << 40])
-        spoilt(draw, rng, lengths, [-1, frames - skip + 1, 1 << 62])
-        spoilt(draw, rng, label_lengths, [-1, longest + 1, 1 << 62])
+        faults = [-1, classes, blank, 1 << 40], [-1, frames - skip + 1, 1 << 62], [-1, longest + 1, 1 << 62]
+        which = draw(2)
+        spoilt(draw, rng, (labels, lengths, label_lengths)[which], faults[which])
     counted = np.arange(longest) < label_lengths[:, None]
     sound = classes > 0 and -classes <= blank < classes and skip <= frames
     sound = sound and ((lengths >= 0) & (lengths <= frames - skip)).all()

@@ -145,10 +145,10 @@ def test_any_batch_matches_the_twin(seed, batch, steps, classes, longest, scale,
         row[count:most] = classes - 1
         row[most:] = 1 << 40
     sound = True
-    if draw(3) == 0:
-        spoilt(draw, rng, labels, [-1, classes, classes - 1, 1 << 40])
-        spoilt(draw, rng, lengths, [-1, steps + 1])
-        spoilt(draw, rng, given_, [-1, longest + 1])
+    if draw(1):
+        faults = [-1, classes, classes - 1, 1 << 40], [-1, steps + 1], [-1, longest + 1]
+        which = draw(2)
+        spoilt(draw, rng, (labels, lengths, given_)[which], faults[which])
         sound = ((lengths >= 0) & (lengths <= steps) & (given_ >= 0) & (given_ <= longest)).all()
         for n, row in enumerate(labels):
             row = row[: max(given_[n], 0)].tolist()

@@ -406,7 +406,7 @@ def test_any_arguments_give_a_result_or_a_clear_error(data):
         x = (log_softmax(x) if kind == "log_probs" else np.exp(log_softmax(x))).astype(x.dtype)
     spoilt(draw, rng, x, [np.nan, INF, -INF, -INF, -0.5])
     lengths = rng.integers(0, steps + 1, batch)
-    if wrong:
+    if wrong and draw(1):
         spoilt(draw, rng, lengths, [-1, steps + 1, 1 << 62])
     sound = classes > 0 and -classes <= blank < classes and ((lengths >= 0) & (lengths <= steps)).all()
     given_ = guarded(x, np.nan), guarded(lengths, -1)
