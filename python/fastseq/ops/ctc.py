@@ -62,8 +62,9 @@ def ctc_loss(
         infeasible: What becomes of a sequence whose labels no alignment of positive probability
             spells: a loss of "inf" or "zero", or "raise".
     Returns:
-        (batch,), dtype of ``logits``. NaN where a frame that is used holds NaN or inf; a logit or a
-        log-probability of -inf is a class that cannot be. Log-probabilities below -2.5e6 count as -inf.
+        (batch,), dtype of ``logits``. NaN where a frame that is used holds NaN or inf - for log_probs and
+        probs: in a class that can be used there; a logit or a log-probability of -inf, or a probability
+        below 0, is a class that cannot be. Log-probabilities below -2.5e6 count as -inf.
     Raises:
         TypeError: Something is not an array of real numbers.
         ValueError: A shape, label or length is outside the ranges above; with "raise", a sequence is
