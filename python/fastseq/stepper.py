@@ -8,7 +8,7 @@ step has succeeded.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ from fastseq.layers.calls import LayerCall, flatten, unflatten
 from fastseq.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from fastseq.layers.input import InputLayer
 from fastseq.layers.merge import Concatenate, _Merge
-from fastseq.layers.rnn import Recurrent
+from fastseq.layers.rnn import KeepsStates, Recurrent
+from fastseq.layers.steps import Steps, copy_weights
 from fastseq.layers.wrappers import TimeDistributed
 from fastseq.ops.arrays import ATTACHED, IDENTITY
 from fastseq.ops.symbolic import DROPOUT
@@ -202,7 +203,7 @@ class _StepGraph:
             made[symbol] = Symbol((batch, *symbol.shape[2:]), symbol.dtype)
             self.inputs.append(made[symbol])
         self.outputs = self._rejoin(model.outputs, made)
-        self._copy_weights()
+        copy_weights(self.outputs, but=self.states)  # as recurrent layers have copies of theirs
 
     def _rejoin(self, outputs: Sequence[Symbol], made: dict[Symbol, Symbol]) -> list[Symbol]:
         """One step's Symbols for ``outputs``, from those in ``made``."""
@@ -226,12 +227,12 @@ class _StepGraph:
     def _one_step(self, call: LayerCall, made: dict[Symbol, Symbol]) -> list[Symbol]:
         layer = call.layer
         inputs = [made[symbol] for symbol in flatten(call.arguments)]
-        if isinstance(layer, Recurrent):
-            return self._recurrent(layer, call, inputs, made)
         if (graph := getattr(layer, "outputs", None)) is not None:  # a model within
             return self._rejoin(graph, dict(zip(layer.inputs, inputs, strict=True)))  # type: ignore[attr-defined]
         if not inputs[0].shape[1:] and not isinstance(layer, Embedding):
             _refuse(layer, " on inputs without features")
+        if isinstance(layer, KeepsStates):
+            return self._recurrent(layer, call, inputs, made)
         if isinstance(layer, Masking):
             mask = ops.any_not_equal(inputs[0], layer.mask_value)
             output = ops.masked(inputs[0], mask)
@@ -253,7 +254,7 @@ class _StepGraph:
         return flatten(layer._trace(unflatten(call.arguments, inputs), {}))
 
     def _recurrent(
-        self, layer: Recurrent, call: LayerCall, inputs: list[Symbol], made: Mapping[Symbol, Symbol]
+        self, layer: KeepsStates, call: LayerCall, inputs: list[Symbol], made: Mapping[Symbol, Symbol]
     ) -> list[Symbol]:
         if layer.go_backwards:
             _refuse(layer, " with go_backwards=True")
@@ -262,16 +263,19 @@ class _StepGraph:
         x = inputs[0]
         given = call.options.get("mask")
         mask = x.mask if given is None else made[given]
-        stepper = layer.stepper()
-        repeats = mask is not None and layer.return_sequences and not layer.zero_output_for_mask
-        parts = (*(("output",) if repeats else ()), *layer.state_names)
-        states = [self._state(layer, part, stepper.dtype) for part in parts]
-        op = _recurrent_op(stepper, parts, repeats, layer)
-        node = Node(op, (x, mask, *states), {})
+        steps = layer.stepper()
+        row = call.outputs[0].shape[2 if layer.return_sequences else 1 :]
+        # a masked step shows the output before it, which h is where a fused layer's last one is asked for
+        is_h = isinstance(layer, Recurrent) and not layer.return_sequences
+        repeats = mask is not None and not layer.zero_output_for_mask and not is_h
+        shapes = [("output", row)] if repeats else []
+        shapes += [(name, (size,)) for name, size in layer.state_sizes()]
+        states = [self._state(layer, name, shape, steps.dtype) for name, shape in shapes]
+        node = Node(_recurrent_op(steps, repeats, layer, row, states), (x, mask, *states), {})
         node.updates = [(variable, k + 1) for k, variable in enumerate(states)]
         if mask is None and not layer.return_state:
-            self._steps[node] = stepper.step, states
-        output, *shown = node.outputs[0], *node.outputs[1 + len(parts) :]
+            self._steps[node] = steps.step, states
+        output, *shown = node.outputs[0], *node.outputs[1 + len(states) :]
         if layer.return_sequences:
             output.mask = mask
         return [output, *shown]
@@ -290,25 +294,13 @@ class _StepGraph:
         found.reverse()
         return found if [v for _, states in found for v in states] == self.states else None
 
-    def _state(self, layer: Layer, part: str, dtype: Any) -> Variable:
+    def _state(self, layer: Layer, part: str, shape: tuple[Any, ...], dtype: Any) -> Variable:
         name = f"{layer.name}/{part}"
         uses = sum(other == name or other.startswith(f"{name}_") for other in self.state_names)
         self.state_names.append(f"{name}_{uses}" if uses else name)
-        variable = Variable(
-            np.zeros((self._batch, layer.units), dtype),  # type: ignore[attr-defined]
-            self.state_names[-1],
-            trainable=False,
-        )
-        self.states.append(variable)
-        return variable
-
-    def _copy_weights(self) -> None:
-        """Puts copies in the place of all weights, as recurrent layers have copies of theirs."""
-        for node in _nodes(self.outputs):
-            node.inputs = tuple(
-                value.numpy() if isinstance(value, Variable) and value not in self.states else value
-                for value in node.inputs
-            )
+        zeros = np.zeros((self._batch, *shape), dtype)
+        self.states.append(Variable(zeros, self.state_names[-1], trainable=False))
+        return self.states[-1]
 
 
 def _refuse(layer: Layer, how: str) -> None:
@@ -316,26 +308,21 @@ def _refuse(layer: Layer, how: str) -> None:
     raise ValueError(message("stepper", "layers", "work step by step", got))
 
 
-def _nodes(outputs: Sequence[Symbol]) -> Iterator[Node]:
-    """The nodes that ``outputs`` come from, each once."""
-    seen: set[Node] = set()
-    stack = list(outputs)
-    while stack:
-        node = stack.pop().node
-        if node is not None and node not in seen:
-            seen.add(node)
-            stack += [value for value in node.inputs if isinstance(value, Symbol)]
-            yield node
-
-
 def _recurrent_op(
-    stepper: ops.RecurrentStepper, parts: tuple[str, ...], repeats: bool, layer: Recurrent
+    steps: Steps, repeats: bool, layer: KeepsStates, row: tuple[Any, ...], kept: Sequence[Variable]
 ) -> Op:
-    """One step of a recurrent layer: (output, *parts) from x, the mask and the parts before it.
+    """One step of a recurrent layer: (output, *kept) from x, the mask and what was kept before it.
 
-    What ``return_state`` shows are copies: nobody but the plan holds the parts.
+    What ``return_state`` shows are copies: nobody but the plan holds what is kept.
+
+    Args:
+        steps: Takes them.
+        repeats: Whether the output is kept before the states, since a masked step shows it again.
+        layer: Whose step it is.
+        row: The shape of an output's row.
+        kept: The Variables.
     """
-    step, shows = stepper.step, layer.return_state
+    step, shows = steps.step, layer.return_state
 
     def forward(x: Array, mask: Array | None, *before: Array, training: bool = False) -> tuple[Any, ...]:
         if mask is None:
@@ -343,13 +330,13 @@ def _recurrent_op(
             if shows:
                 return (output, *state, *(part.copy() for part in state), None)
             return (output, *state, None)
-        kept = before[1:] if repeats else before
-        output, state = step(x, kept)
+        states = before[1:] if repeats else before
+        output, state = step(x, states)
         keep = mask[:, None]
-        after = [np.where(keep, new, old) for new, old in zip(state, kept, strict=True)]
+        after = [np.where(keep, new, old) for new, old in zip(state, states, strict=True)]
         # a masked step shows the output before it; or 0; or, where only the last output counts, the state
         zero = layer.zero_output_for_mask
-        hidden = before[0] if repeats else output.dtype.type(0) if zero else kept[0]
+        hidden = before[0] if repeats else output.dtype.type(0) if zero else states[0]
         output = np.where(keep, output, hidden)
         shown = [part.copy() for part in after] if shows else []
         return (output, *((output.copy(),) if repeats else ()), *after, *shown, None)
@@ -358,7 +345,9 @@ def _recurrent_op(
         return forward
 
     def infer(x: Any, *_: Any) -> Any:
-        count = 1 + len(parts) + (len(layer.state_names) if shows else 0)
-        return (((x.shape[0], stepper.units), stepper.dtype),) * count
+        shapes = [variable.shape for variable in kept]
+        shown = shapes[repeats:] if shows else []
+        return tuple((shape, steps.dtype) for shape in [(x.shape[0], *row), *shapes, *shown])
 
-    return Op("recurrent_step", ("x", "mask", *parts), forward, infer, bind=bind)
+    arguments = ("x", "mask", *(f"kept_{k}" for k in range(len(kept))))
+    return Op("recurrent_step", arguments, forward, infer, bind=bind)

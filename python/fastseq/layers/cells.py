@@ -6,6 +6,7 @@ the one below, which comes to the same. A cell of a user's own is traced once fo
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from fastseq.layers.base import Layer
 from fastseq.layers.calls import flatten, unflatten
 from fastseq.layers.description import from_config
 from fastseq.layers.rnn import GRU, LSTM, KeepsStates, Recurrent, SimpleRNN
+from fastseq.layers.steps import StackedSteps, Steps, TracedSteps
 
 __all__ = ["RNN", "GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"]
 
@@ -47,6 +49,9 @@ class _Cell(Recurrent, abstract=True):
 
     def build(self, input_shape: Any) -> None:
         super().build((input_shape[0], None, *input_shape[1:]))
+
+    def shape_for_steps(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        return shape
 
     def call(  # type: ignore[override]
         self, inputs: Any, states: Any = None, training: bool | None = None
@@ -126,7 +131,8 @@ class RNN(KeepsStates):
     A cell of one's own is a Layer with ``state_size``, an int or a list of them, and ``call(inputs,
     states)`` that gives (output, states after), written with ``fastseq.ops``; the number of steps must
     be known then. ``return_state`` gives [output, *states], states of several arrays as lists: [output,
-    [h, c], [h, c]] for two LSTMCells; ``initial_state`` takes them so, or one after another.
+    [h, c], [h, c]] for two LSTMCells; ``initial_state`` takes them so, or one after another. ``step`` takes
+    one step of a stream with any cell: it gives all states one after another, and takes either form.
 
     Args:
         cell: A cell, or a list of cells to stack.
@@ -179,9 +185,15 @@ class RNN(KeepsStates):
             rule = "have shape (batch, steps, features)"
             raise ValueError(message(self.name, "inputs", rule, f"shape {input_shape}"))
         self.cell.ensure_built((input_shape[0], *input_shape[2:]))
+        self._features = tuple(input_shape[2:])
         if self.stateful:
-            sizes = enumerate(flatten(self.state_size))
-            self.make_states(input_shape[0], [(f"state_{k}", size) for k, size in sizes])
+            self.make_states(input_shape[0])
+
+    def state_sizes(self) -> list[tuple[str, int]]:
+        return [(f"state_{k}", size) for k, size in enumerate(flatten(self.state_size))]
+
+    def make_steps(self) -> Steps:
+        return _steps(self.cell, self._features)
 
     def call(
         self, sequence: Any, initial_state: Any = None, mask: Any = None, training: bool | None = None
@@ -256,9 +268,31 @@ def _output_size(cell: Any) -> Any:
 
 
 def _step(cell: Any, inputs: Any, states: Any, training: bool | None) -> tuple[Any, Any]:
+    """One call of a cell; it leaves no trace among the cell's calls, of which there is one for each step."""
+    _, named, *_ = inspect.signature(cell.call).parameters
     options = {} if training is None else {"training": training}
-    output, after = cell(inputs, states, **options)
+    result = cell._trace(inputs, {named: states, **options})
+    sizes = flatten(cell.state_size)
+    if not isinstance(result, (list, tuple)) or len(flatten(result)) != 1 + len(sizes):
+        got = f"{len(flatten(result))} arrays"
+        raise ValueError(message(f"{cell.name}.call", "result", f"be (output, states of {sizes} units)", got))
+    output, after = result
     return output, after
+
+
+def _steps(cell: Any, features: tuple[int, ...]) -> Steps:
+    """A cell, or cells above one another, to run one step at a time on rows of this shape."""
+    if isinstance(cell, _Cell):
+        return cell.stepper()
+    if isinstance(cell, StackedRNNCells):
+        shapes = [features, *((_output_size(one),) for one in cell.cells)]
+        return StackedSteps(cell.name, [_steps(*one) for one in zip(cell.cells, shapes, strict=False)])
+
+    def join(x: Symbol, states: list[Symbol]) -> tuple[Symbol, list[Symbol]]:
+        output, after = _step(cell, x, unflatten(cell.state_size, states), None)
+        return output, flatten(after)
+
+    return TracedSteps(cell.name, join, features, flatten(cell.state_size), cell.dtype)
 
 
 def _described(cell: Any) -> dict[str, Any]:

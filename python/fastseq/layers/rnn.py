@@ -11,29 +11,41 @@ from fastseq import activations, initializers, ops
 from fastseq._arrays import Array, describe, floating, message, number
 from fastseq._symbol import Symbol, Variable
 from fastseq.layers.base import Layer
+from fastseq.layers.steps import Steps
 
 __all__ = ["GRU", "LSTM", "KeepsStates", "Recurrent", "SimpleRNN"]
 
 
 class KeepsStates(Layer, abstract=True):
-    """Base of layers that keep their states between batches where they are stateful.
+    """Base of layers with states: kept between batches where they are stateful, or step by step.
 
     Attributes:
-        stateful: Whether they do.
+        go_backwards: Whether the last step comes first.
+        stateful: Whether states are kept between batches.
         states: The states kept, else None.
     """
 
+    go_backwards: bool
+    return_sequences: bool
+    return_state: bool
     stateful: bool
+    zero_output_for_mask: bool
     states: list[Variable] | None
+    _stepper: Steps | None = None
+    _stepper_changes = 0  # Variable.changes when it was made
 
-    def make_states(self, batch: int | None, sizes: Sequence[tuple[str, int]]) -> None:
-        """Makes the states to keep: of these names and sizes, 0."""
+    def state_sizes(self) -> list[tuple[str, int]]:
+        """Each state's name and size."""
+        raise NotImplementedError
+
+    def make_states(self, batch: int | None) -> None:
+        """Makes the states to keep, 0."""
         if batch is None:
             rule = "have a known batch size (batch_input_shape, or Input's batch_size) in a stateful layer"
             raise ValueError(message(self.name, "inputs", rule, "None"))
         self.states = [
             Variable(np.zeros((batch, size), self.dtype), f"{self.name}/{name}", trainable=False)
-            for name, size in sizes
+            for name, size in self.state_sizes()
         ]
 
     def refuse_other_batch(self, inputs: Symbol) -> None:
@@ -72,6 +84,57 @@ class KeepsStates(Layer, abstract=True):
             variable.value = array
 
     reset_state = reset_states
+
+    # One step at a time.
+
+    def make_steps(self) -> Steps:
+        """What ``stepper`` gives, of a layer that is built and goes forwards."""
+        raise NotImplementedError
+
+    def shape_for_steps(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The shape that ``build`` takes where one step's input has this one."""
+        return (*shape[:1], None, *shape[1:])
+
+    def stepper(self) -> Steps:
+        """The layer with the weights it has now, to run one step at a time.
+
+        Returns:
+            What has the layer's ``step``: ``output, state = stepper.step(x, state)``. Later training does
+            not change it. Dropout is off.
+        Raises:
+            RuntimeError: The layer is not built yet.
+            ValueError: It goes backwards.
+        """
+        function = f"{self.name}.stepper"
+        if not self.built:
+            raise RuntimeError(f"{function}: the layer must be built, got one without weights yet")
+        if self.go_backwards:
+            rule = "be False where steps come one at a time"
+            raise ValueError(message(function, "go_backwards", rule, "True"))
+        return self.make_steps()
+
+    def step(self, inputs: Any, state: Any = None) -> tuple[Array, tuple[Array, ...]]:
+        """One step of a stream, as in inference.
+
+        The first step packs the weights, as does the first after weights were assigned, set or
+        trained; the others only read them. Who writes into a weight's own array must ``assign`` instead.
+        A state kept by a stateful layer is neither used nor changed.
+
+        Args:
+            inputs: (batch, features), the next step of each sequence.
+            state: What the step before returned, an array for each of ``state_sizes``; None for 0.
+        Returns:
+            The output (batch, units), and the new state.
+        Raises:
+            TypeError: Something is not an array of real numbers.
+            ValueError: Shapes disagree, or the layer goes backwards.
+        """
+        if self._stepper is None or self._stepper_changes != Variable.changes:
+            if not self.built:
+                self.ensure_built(self.shape_for_steps(np.shape(inputs)))
+            self._stepper_changes = Variable.changes
+            self._stepper = self.stepper()
+        return self._stepper.step(inputs, state)
 
 
 class Recurrent(KeepsStates, abstract=True):
@@ -147,8 +210,6 @@ class Recurrent(KeepsStates, abstract=True):
         self.go_backwards = bool(go_backwards)
         self.stateful, self.states = bool(stateful), None
         self.zero_output_for_mask = bool(zero_output_for_mask)
-        self._stepper: ops.RecurrentStepper | None = None
-        self._stepper_changes = 0  # Variable.changes when it was made
         self.kernel: Variable
         self.recurrent_kernel: Variable
         self.bias: Variable | None = None
@@ -175,7 +236,10 @@ class Recurrent(KeepsStates, abstract=True):
         if self.use_bias:
             self.bias = self.add_ruled("bias", self.bias_shape(), self.make_bias)
         if self.stateful:
-            self.make_states(input_shape[0], [(name, self.units) for name in self.state_names])
+            self.make_states(input_shape[0])
+
+    def state_sizes(self) -> list[tuple[str, int]]:
+        return [(name, self.units) for name in self.state_names]
 
     def _check_rank(self, shape: Any) -> None:
         if len(shape) != 3:
@@ -258,49 +322,11 @@ class Recurrent(KeepsStates, abstract=True):
         mask = mask if self.return_sequences else None
         return [mask, *(None for _ in self.state_names)] if self.return_state else mask
 
-    def stepper(self) -> ops.RecurrentStepper:
-        """The layer with the weights it has now, to run one step at a time.
-
-        Returns:
-            A RecurrentStepper: ``output, state = stepper.step(x, state)``. Later training does not change
-            it. Dropout is off.
-        Raises:
-            RuntimeError: The layer is not built yet.
-            ValueError: It goes backwards.
-        """
-        function = f"{self.name}.stepper"
-        if not self.built:
-            raise RuntimeError(f"{function}: the layer must be built, got one without weights yet")
-        if self.go_backwards:
-            rule = "be False where steps come one at a time"
-            raise ValueError(message(function, "go_backwards", rule, "True"))
+    def make_steps(self) -> Steps:
         own = ("activation", "recurrent_activation", "reset_after")
         options = {name: value for name, value in self.op_options().items() if name in own}
         bias = None if self.bias is None else self.bias.value
         return type(self)._make_stepper(self.kernel.value, self.recurrent_kernel.value, bias, **options)
-
-    def step(self, inputs: Any, state: Any = None) -> tuple[Array, tuple[Array, ...]]:
-        """One step of a stream, as in inference.
-
-        The first step packs the weights, as does the first after weights were assigned, set or
-        trained; the others only read them. Who writes into a weight's own array must ``assign`` instead.
-        A state kept by a stateful layer is neither used nor changed.
-
-        Args:
-            inputs: (batch, features), the next step of each sequence.
-            state: What the step before returned, an array for each of ``state_names``; None for 0.
-        Returns:
-            The output (batch, units), and the new state.
-        Raises:
-            ValueError: Shapes disagree, or the layer goes backwards.
-        """
-        if self._stepper is None or self._stepper_changes != Variable.changes:
-            if not self.built:
-                shape = np.shape(inputs)
-                self.ensure_built((*shape[:1], None, *shape[1:]))
-            self._stepper_changes = Variable.changes
-            self._stepper = self.stepper()
-        return self._stepper.step(inputs, state)
 
 
 class LSTM(Recurrent):
