@@ -40,7 +40,27 @@ def write_minimal(base, o):
     return MinimalCell
 
 
+def write_smallest(base, o):
+    class SmallestCell(base.Layer):
+        """Keras's own example of a cell: a size that is a number, of a state that comes in a list."""
+
+        def __init__(self, units, **kwargs):
+            super().__init__(**kwargs)
+            self.state_size = units
+
+        def build(self, input_shape):
+            self.kernel = self.add_weight((input_shape[-1], self.state_size), "uniform", name="kernel")
+            self.recurrent = self.add_weight((self.state_size,) * 2, "uniform", name="recurrent")
+
+        def call(self, inputs, states):
+            output = o.matmul(inputs, self.kernel) + o.matmul(states[0], self.recurrent)
+            return output, [output]
+
+    return SmallestCell
+
+
 MINE = {True: write_minimal(layers, ops), False: write_minimal(keras.layers, keras.ops)}
+SMALLEST = {True: write_smallest(layers, ops), False: write_smallest(keras.layers, keras.ops)}
 
 
 def cells(library, kind):
@@ -48,13 +68,15 @@ def cells(library, kind):
         "stack": lambda: [library.layers.LSTMCell(4), library.layers.GRUCell(6), library.layers.LSTMCell(3)],
         "mine": lambda: MINE[library.ours](4),
         "mixed": lambda: [library.layers.GRUCell(4), MINE[library.ours](3)],
+        "smallest": lambda: SMALLEST[library.ours](4),
+        "pair": lambda: [SMALLEST[library.ours](4), SMALLEST[library.ours](3)],
     }
     return made[kind]() if kind in made else getattr(library.layers, kind)(4)
 
 
 SIZES = {
     "LSTMCell": [4, 4], "GRUCell": [4], "SimpleRNNCell": [4], "stack": [[4, 4], 6, [3, 3]], "mine": [4, 2],
-    "mixed": [4, [3, 2]],
+    "mixed": [4, [3, 2]], "smallest": [4], "pair": [4, 3],
 }  # fmt: skip
 KINDS = list(SIZES)
 OPTIONS = [

@@ -129,10 +129,11 @@ class RNN(KeepsStates):
     """A cell over all steps: (batch, steps, features) to its last output, or to every step's.
 
     A cell of one's own is a Layer with ``state_size``, an int or a list of them, and ``call(inputs,
-    states)`` that gives (output, states after), written with ``fastseq.ops``; the number of steps must
-    be known then. ``return_state`` gives [output, *states], states of several arrays as lists: [output,
-    [h, c], [h, c]] for two LSTMCells; ``initial_state`` takes them so, or one after another. ``step`` takes
-    one step of a stream with any cell: it gives all states one after another, and takes either form.
+    states)`` that gives (output, states after), written with ``fastseq.ops``. As in Keras ``states`` is a
+    list even of one; the number of steps must be known. ``return_state`` gives [output, *states], states of
+    several arrays as lists: [output, [h, c], [h, c]] for two LSTMCells; ``initial_state`` takes them so, or
+    one after another. ``step`` takes one step of a stream with any cell: it gives all states one after
+    another, and takes either form.
 
     Args:
         cell: A cell, or a list of cells to stack.
@@ -271,7 +272,8 @@ def _step(cell: Any, inputs: Any, states: Any, training: bool | None) -> tuple[A
     """One call of a cell; it leaves no trace among the cell's calls, of which there is one for each step."""
     _, named, *_ = inspect.signature(cell.call).parameters
     options = {} if training is None else {"training": training}
-    result = cell._trace(inputs, {named: states, **options})
+    given = states if isinstance(states, (list, tuple)) else [states]
+    result = cell._trace(inputs, {named: given, **options})
     sizes = flatten(cell.state_size)
     if not isinstance(result, (list, tuple)) or len(flatten(result)) != 1 + len(sizes):
         got = f"{len(flatten(result))} arrays"
