@@ -290,6 +290,16 @@ def test_function_reads_inner_layers():
     np.testing.assert_allclose(alone, np.full((4, 2, 3), 1 / 3), rtol=1e-6)
 
 
+def test_function_begins_at_a_models_first_layer():
+    x = layers.Input((5, 3))
+    model = fastseq.Model(x, layers.GRU(4)(x))
+    first = model.layers[0]
+    assert first.input is first.output is x
+    assert first.input_shape == (None, 5, 3)
+    (got,) = backend.function([first.input], [model.layers[1].output])([X])
+    np.testing.assert_array_equal(got, model.predict(X, verbose=0))
+
+
 def test_function_errors():
     x, other = layers.Input((5, 3)), layers.Input((5, 3))
     with pytest.raises(TypeError) as caught:

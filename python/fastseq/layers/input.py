@@ -53,6 +53,17 @@ class InputLayer(Layer):
         symbol.call = LayerCall(self, [], {}, symbol)
         self._calls.append(symbol.call)
 
+    @property
+    def input(self) -> Symbol:
+        """Its Symbol, as is ``output``: what reads inner layers may begin at ``layers[0].input``."""
+        symbol: Symbol = self.output
+        return symbol
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of ``input``."""
+        return self.batch_shape
+
     def call(self, inputs: Any, **options: Any) -> Any:
         return inputs
 
