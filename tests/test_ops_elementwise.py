@@ -165,6 +165,7 @@ def test_operators(function):
 
 def test_other_operators():
     np.testing.assert_array_equal(traced(abs, X), abs(X))
+    np.testing.assert_array_equal(traced(ops.abs, X), abs(X))
     np.testing.assert_array_equal(traced(operator.neg, X), -X)
     np.testing.assert_array_equal(traced(lambda x: ~((x > 0) & (x < 1) | (x < -1)), X),
                                   ~((X > 0) & (X < 1) | (X < -1)))  # fmt: skip

@@ -19,7 +19,7 @@ from fastseq._arrays import FLOAT32, INT64, Array, floating, message, number, re
 from fastseq._symbol import Op, Shape, Symbol, Variable, apply, operators
 
 __all__ = [
-    "absolute", "add", "average", "cast", "clip", "divide", "equal", "exp", "greater", "greater_equal",
+    "abs", "absolute", "add", "average", "cast", "clip", "divide", "equal", "exp", "greater", "greater_equal",
     "less", "less_equal", "log", "logical_and", "logical_not", "logical_or", "maximum", "minimum",
     "multiply", "not_equal", "power", "sqrt", "square", "subtract", "where",
 ]  # fmt: skip
@@ -323,6 +323,9 @@ def sqrt(x: Any) -> Any:
 def absolute(x: Any) -> Any:
     """``abs(x)``; its slope at 0 is 0."""
     return _run_unary(ABSOLUTE, x)
+
+
+abs = absolute  # Keras has both names
 
 
 def square(x: Any) -> Any:
