@@ -108,3 +108,16 @@ def test_errors():
     assert str(error.value) == (
         "metrics.get: identifier must be the name of a metric, a Metric or a function, got 3"
     )
+
+
+def test_a_metric_of_the_whole_batch_cannot_be_weighted():
+    def largest(y_true, y_pred):
+        return np.abs(y_true - y_pred).max()
+
+    metric = metrics.get(largest)
+    y = rng.normal(size=(3, 4, 2))
+    assert metric(y, 0 * y) == np.abs(y).max()
+    with pytest.raises(ValueError) as error:
+        metric(y, 0 * y, np.ones((3, 4)))
+    text = "largest: values must have a value for each weight or masked step, (3, 4), got shape ()"
+    assert str(error.value) == text

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastseq._arrays import Array, total
+from fastseq._arrays import Array, message, total
 from fastseq._names import FromArguments, snake
 from fastseq.losses.base import Loss, widened
 
@@ -92,6 +92,14 @@ class Mean(Metric):
         self.update_state(values, sample_weight)
         return self.result()
 
+    def _for_each(self, values: Array, weights: Array) -> Array:
+        """Weights, or a mask, in the shape of the values."""
+        try:
+            return widened(weights, values.shape)
+        except ValueError:
+            rule = f"have a value for each weight or masked step, {weights.shape}"
+            raise ValueError(message(self.name, "values", rule, f"shape {values.shape}")) from None
+
     def count_values(self, values: Array, weights: Array | None) -> None:
         """Counts values (batch, ...), several per sample being averaged first, as in Keras."""
         per_sample = values.size // max(values.shape[0], 1) if values.ndim else 1
@@ -100,6 +108,6 @@ class Mean(Metric):
             self.total += total(values) / per_sample
             self.count += values.size / per_sample
         else:
-            weights = widened(np.asarray(weights), values.shape)
+            weights = self._for_each(values, np.asarray(weights))
             self.total += total(values * weights) / per_sample
             self.count += total(weights) / per_sample
