@@ -21,7 +21,8 @@ from fastseq.layers.base import Layer
 from fastseq.layers.calls import LayerCall, flatten, unflatten
 from fastseq.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from fastseq.layers.input import InputLayer
-from fastseq.layers.merge import Concatenate, _Merge
+from fastseq.layers.merge import Concatenate, Dot, _Merge
+from fastseq.layers.normalization import BatchNormalization, LayerNormalization
 from fastseq.layers.rnn import KeepsStates, Recurrent
 from fastseq.layers.steps import Steps, copy_weights
 from fastseq.layers.wrappers import TimeDistributed
@@ -249,7 +250,13 @@ class _StepGraph:
             output = ops.concatenate(inputs)
             output.mask = layer.compute_mask(inputs, [symbol.mask for symbol in inputs])
             return [output]
-        if not isinstance(layer, (Activation, Dense, Dropout, Embedding, _Merge)):
+        if isinstance(layer, (BatchNormalization, LayerNormalization)):
+            axes = layer.axis if isinstance(layer.axis, list) else [layer.axis]
+            if not all(
+                1 - inputs[0].ndim <= axis < 0 for axis in axes
+            ):  # named from the end, without the steps
+                _refuse(layer, f" with axis={layer.axis}")
+        elif isinstance(layer, Dot) or not isinstance(layer, (Activation, Dense, Dropout, Embedding, _Merge)):
             _refuse(layer, "")
         return flatten(layer._trace(unflatten(call.arguments, inputs), {}))
 
