@@ -151,6 +151,23 @@ def test_functional_model_of_several_inputs_outputs_and_shared_layers():
     assert all(map(same, stepper.state, before))
 
 
+@pytest.mark.parametrize("merge", ["Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"])
+def test_merges_of_every_step_with_the_last(merge):
+    x = Input((None, 3))
+    steps, last = layers.GRU(4, return_sequences=True)(x), layers.LSTM(4)(x)
+    model = Model(x, [steps, last, getattr(layers, merge)()([steps, last])])
+    data = series(3, 3)
+    first, second, got = model.predict(data, verbose=0)
+    both = np.broadcast_arrays(first, second[:, None])
+    functions = {"Average": lambda a, b: (a + b) / 2}
+    expected = functions.get(merge) or getattr(np, merge.lower(), None)
+    np.testing.assert_allclose(got, expected(*both), rtol=1e-6)
+    stepper = model.stepper(3)
+    for t in range(4):
+        now = stepper.step(data[:, t])
+    np.testing.assert_allclose(now[2], got[:, -1], rtol=0, atol=1e-6)
+
+
 def test_normalized_steps():
     norms = [layers.LayerNormalization(), layers.BatchNormalization(), layers.LayerNormalization([-1])]
     between = [layers.GRU(4, return_sequences=True), norms[1], layers.LSTM(3, return_sequences=True)]
@@ -271,6 +288,11 @@ def on_steps(*more, features=3):
     return Sequential([Input((6, features)), *more])
 
 
+class Doubled(layers.LSTM):
+    def call(self, inputs, **options):
+        return super().call(2 * inputs, **options)
+
+
 def refused_models():
     lstm = lambda **options: layers.LSTM(4, return_sequences=True, name="one", **options)  # noqa: E731
     yield on_steps(layers.Bidirectional(layers.LSTM(4), name="both")), "both (Bidirectional)"
@@ -289,9 +311,10 @@ def refused_models():
     yield Model(a, layers.Concatenate(axis=1, name="c")([a, a])), "c (Concatenate) with axis=1"
     b = lstm()(a)
     yield Model(a, layers.Dot(axes=1, name="d")([b, b])), "d (Dot)"  # which sums over the steps
-    yield on_steps(layers.LayerNormalization([1, 2], name="n")), "n (LayerNormalization) with axis=[1, 2]"
+    yield on_steps(layers.LayerNormalization([-1, -2], name="n")), "n (LayerNormalization) with axis=[-1, -2]"
     yield on_steps(layers.LayerNormalization(-2, name="n")), "n (LayerNormalization) with axis=-2"
     yield on_steps(layers.BatchNormalization(2, name="n")), "n (BatchNormalization) with axis=2"
+    yield on_steps(Doubled(4, name="own")), "own (Doubled) with a call of its own"
     state = layers.LSTM(4, return_state=True)(a)[1:]
     yield Model(a, lstm()(a, initial_state=state)), "one (LSTM) with an initial_state"
     yield (

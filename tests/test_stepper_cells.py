@@ -151,3 +151,23 @@ def test_states_of_cells_move(kind, masked, tmp_path):
     np.testing.assert_allclose(got[0], model.predict(x, verbose=0)[0], rtol=0, atol=1e-5)
     with pytest.raises(ValueError, match=r"must have shape \(1, \d\), got \(2, \d\)$"):
         model.stepper().load(tmp_path / "state.safetensors")
+
+
+class Doubled(layers.GRUCell):
+    def call(self, inputs, states=None, training=None):
+        output, after = super().call(2 * inputs, states, training)
+        return output + 1, after
+
+
+@pytest.mark.parametrize("stacked", [False, True])
+def test_a_cell_whose_call_was_changed(stacked):
+    cells = [layers.LSTMCell(3), Doubled(4)] if stacked else Doubled(4)
+    layer = layers.RNN(cells, return_sequences=True)
+    x = series(2, 3)
+    got = layer(x)
+    below = layers.RNN(cells[0], return_sequences=True)(x) if stacked else x
+    plain = layers.GRU(4, return_sequences=True)
+    plain(below)
+    plain.set_weights((cells[1] if stacked else cells).get_weights())
+    np.testing.assert_allclose(got, plain(2 * below) + 1, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(run(layer, x)[0], got, rtol=0, atol=1e-6)

@@ -31,39 +31,50 @@ class _Merge(Layer, abstract=True):
         return reduce(ops.multiply, masks) if masks else None
 
 
+def _of_one_rank(inputs: Sequence[Any]) -> list[Any]:
+    """The inputs, those of fewer axes the same at every step: axes of 1 follow the batch, as in Keras."""
+    rank = max(len(one.shape) for one in inputs)
+    made = []
+    for one in inputs:
+        for _ in range(rank - len(one.shape)):
+            one = ops.expand_dims(one, 1)
+        made.append(one)
+    return made
+
+
 class Add(_Merge):
     """The sum."""
 
     def call(self, inputs: Any) -> Any:
-        return reduce(ops.add, inputs)
+        return reduce(ops.add, _of_one_rank(inputs))
 
 
 class Multiply(_Merge):
     """The product."""
 
     def call(self, inputs: Any) -> Any:
-        return reduce(ops.multiply, inputs)
+        return reduce(ops.multiply, _of_one_rank(inputs))
 
 
 class Maximum(_Merge):
     """The largest, element by element."""
 
     def call(self, inputs: Any) -> Any:
-        return reduce(ops.maximum, inputs)
+        return reduce(ops.maximum, _of_one_rank(inputs))
 
 
 class Minimum(_Merge):
     """The smallest, element by element."""
 
     def call(self, inputs: Any) -> Any:
-        return reduce(ops.minimum, inputs)
+        return reduce(ops.minimum, _of_one_rank(inputs))
 
 
 class Average(_Merge):
     """The mean."""
 
     def call(self, inputs: Any) -> Any:
-        return ops.average(inputs)
+        return ops.average(_of_one_rank(inputs))
 
 
 class Subtract(_Merge):
@@ -74,7 +85,7 @@ class Subtract(_Merge):
             raise ValueError(message(self.name, "inputs", "be a list of 2", describe(input_shape)))
 
     def call(self, inputs: Any) -> Any:
-        return ops.subtract(inputs[0], inputs[1])
+        return ops.subtract(*_of_one_rank(inputs))
 
 
 class Concatenate(_Merge):
