@@ -441,6 +441,9 @@ def test_errors_of_translate(small):
     with pytest.raises(TypeError) as error:
         small.translate(["1 May 1999", 3])
     assert str(error.value) == f"{name}: texts must be a string or a list of strings, got int in it"
+    with pytest.raises(TypeError) as error:
+        small.translate(3)
+    assert str(error.value) == f"{name}: texts must be a string or a list of strings, got int"
     with pytest.raises(ValueError) as error:
         small.translate("1 May 1999", beam_width=0)
     assert str(error.value) == f"{name}: beam_width must be at least 1, got 0"

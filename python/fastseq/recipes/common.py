@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TextIO
 
 import numpy as np
@@ -50,6 +50,9 @@ def share(name: str, argument: str, value: Any) -> None:
 
 def texts_of(name: str, argument: str, given: Any) -> list[str]:
     """One text or several as a list of them."""
+    if not isinstance(given, Iterable):
+        kind = type(given).__name__
+        raise TypeError(f"{name}: {argument} must be a string or a list of strings, got {kind}")
     listed = [given] if isinstance(given, str) else list(given)
     for text in listed:
         if not isinstance(text, str):
