@@ -58,6 +58,11 @@ def test_layer_refusals():
         layer.step(np.zeros((1, 2)))
     text = "back.stepper: go_backwards must be False where steps come one at a time, got True"
     assert str(error.value) == text
+    for layer in (Doubled(4, name="own"), DoubledCell(4, name="own")):
+        with pytest.raises(ValueError) as error:
+            layer.step(np.zeros((2, 3)))
+        text = "own.stepper: call must be the library's where steps come one at a time, got one of {}'s own"
+        assert str(error.value) == text.format(type(layer).__name__)
 
 
 # --- models -----------------------------------------------------------------------------------------------
@@ -291,6 +296,11 @@ def on_steps(*more, features=3):
 class Doubled(layers.LSTM):
     def call(self, inputs, **options):
         return super().call(2 * inputs, **options)
+
+
+class DoubledCell(layers.GRUCell):
+    def call(self, inputs, states=None, training=None):
+        return super().call(2 * inputs, states, training)
 
 
 def refused_models():

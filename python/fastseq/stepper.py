@@ -19,7 +19,6 @@ from fastseq._symbol import Node, Op, Symbol, Variable
 from fastseq.graph import Plan
 from fastseq.layers.base import Layer
 from fastseq.layers.calls import LayerCall, flatten, unflatten
-from fastseq.layers.cells import RNN
 from fastseq.layers.core import Activation, Dense, Dropout, Embedding, Masking
 from fastseq.layers.input import InputLayer
 from fastseq.layers.merge import Concatenate, Dot, _Merge
@@ -266,7 +265,7 @@ class _StepGraph:
     ) -> list[Symbol]:
         if layer.go_backwards:
             _refuse(layer, " with go_backwards=True")
-        if type(layer).call not in (Recurrent.call, RNN.call):
+        if layer.has_own_call:
             _refuse(layer, " with a call of its own")
         if len(inputs) > 1 or call.options.get("initial_state") is not None:
             _refuse(layer, " with an initial_state")

@@ -264,7 +264,7 @@ def _checked(cell: Any, kind: str, argument: str) -> Any:
 
 def _is_fused(cell: Any) -> bool:
     """Whether it is a cell of this library, whose call nobody has changed."""
-    return isinstance(cell, _Cell) and type(cell).call is _Cell.call
+    return isinstance(cell, _Cell) and not cell.has_own_call
 
 
 def _output_size(cell: Any) -> Any:

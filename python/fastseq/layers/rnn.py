@@ -103,7 +103,7 @@ class KeepsStates(Layer, abstract=True):
             not change it. Dropout is off.
         Raises:
             RuntimeError: The layer is not built yet.
-            ValueError: It goes backwards.
+            ValueError: It goes backwards, or is of a class with a ``call`` of its own.
         """
         function = f"{self.name}.stepper"
         if not self.built:
@@ -111,7 +111,15 @@ class KeepsStates(Layer, abstract=True):
         if self.go_backwards:
             rule = "be False where steps come one at a time"
             raise ValueError(message(function, "go_backwards", rule, "True"))
+        if self.has_own_call:
+            rule = "be the library's where steps come one at a time"
+            raise ValueError(message(function, "call", rule, f"one of {type(self).__name__}'s own"))
         return self.make_steps()
+
+    @property
+    def has_own_call(self) -> bool:
+        """Whether somebody's subclass has another ``call``, of which steps would know nothing."""
+        return type(self).call.__module__.partition(".")[0] != __name__.partition(".")[0]
 
     def step(self, inputs: Any, state: Any = None) -> tuple[Array, tuple[Array, ...]]:
         """One step of a stream, as in inference.
@@ -127,7 +135,7 @@ class KeepsStates(Layer, abstract=True):
             The output (batch, units), and the new state.
         Raises:
             TypeError: Something is not an array of real numbers.
-            ValueError: Shapes disagree, or the layer goes backwards.
+            ValueError: Shapes disagree, the layer goes backwards, or has a ``call`` of its own.
         """
         if self._stepper is None or self._stepper_changes != Variable.changes:
             if not self.built:
