@@ -198,7 +198,7 @@ def test_a_run_with_a_schedule_and_a_log(tmp_path):
         {"save_best_only": True, "monitor": "loss", "save_freq": 4},
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("weights_only", [False, True])
+@pytest.mark.parametrize("weights_only", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_run_with_checkpoints(options, weights_only, tmp_path):
     end = ".weights.h5" if weights_only else ".keras"
     name = "{epoch:02d}" + ("-{batch}" if "save_freq" in options else "-{val_loss:.2f}") + "-{loss:.3f}" + end

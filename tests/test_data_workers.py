@@ -81,7 +81,7 @@ def batches(dataset, epochs=1, workers=2, ahead=3, seed=0):
 
 @KINDS
 @pytest.mark.parametrize("size", [1, 3000, 40000])
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_batches_come_in_order_whatever_their_size(kind, size, workers):
     """Small ones through the socket, larger ones through shared memory; changes reach the workers."""
     dataset, expected = kind(count=7, size=size) if kind is Turning else kind(), []
@@ -126,7 +126,9 @@ def _raw(dataset):
         crew.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize(
+    "workers", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)]
+)
 def test_random_batches_repeat_with_any_number_of_workers(workers):
     expected = batches(Random(), 2, 1)
     assert len({float(x[0, 0]) for x, _ in expected}) == 10  # another for every batch and epoch
@@ -141,7 +143,7 @@ def test_batches_are_made_by_other_processes():
     assert os.getpid() not in made
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_training_does_not_depend_on_workers(workers):
     results = []
     for options in ({}, {"workers": workers, "use_multiprocessing": True}):

@@ -41,7 +41,7 @@ def test_the_names_are_keras_s():
     assert Batches(20, X, Y).num_batches == 3
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("workers", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_dataset_trains_as_its_arrays_do(workers):
     a, b = twin_models()
     dataset = Batches(16, X, Y, workers=workers)

@@ -11,6 +11,7 @@ CODE = re.compile(r"^```python\n(.*?)^```", flags=re.M | re.S)
 PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if CODE.search(page.read_text())]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAGES, reason="the pages are not here")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_code_runs(page, tmp_path):

@@ -23,6 +23,8 @@ from fastseq.recipes.ocr import OcrResult, train_ocr
 from fastseq.recipes.painter import Painter, find_fonts
 from fastseq.weights import read_weights
 
+pytestmark = pytest.mark.slow  # a run each, and most of them processes of their own
+
 RUN = {**SMALL, "epochs": 4, "wide_from": 2}  # two epochs in each phase, of three batches each
 BACKUP = "training.safetensors"
 
@@ -116,7 +118,7 @@ def test_a_run_of_four_epochs(undisturbed):
 
 @pytest.mark.parametrize(
     ("epoch", "batch"),
-    [(1, 2), (2, 0), *(pytest.param(*at, marks=pytest.mark.slow) for at in ((0, 1), (2, 2), (3, 1)))],
+    [(0, 1), (1, 2), (2, 0), (2, 2), (3, 1)],
 )
 def test_interrupted_in_any_epoch(epoch, batch, undisturbed, tmp_path, monkeypatch):
     interrupted(monkeypatch, epoch, batch, folder=tmp_path)
@@ -126,7 +128,6 @@ def test_interrupted_in_any_epoch(epoch, batch, undisturbed, tmp_path, monkeypat
     same_files(tmp_path, undisturbed[1])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"cache": True}, {"wide": 64}])
 def test_interrupted_in_every_epoch(options, tmp_path, monkeypatch):
     """Cached, and with two phases that differ in nothing but where they begin."""
@@ -138,7 +139,7 @@ def test_interrupted_in_every_epoch(options, tmp_path, monkeypatch):
     same_files(tmp_path / "parts", tmp_path / "whole")
 
 
-@pytest.mark.parametrize("epoch", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("epoch", [1, 3])
 def test_painted_ahead(epoch, undisturbed, tmp_path, monkeypatch):
     """What the workers have painted of the epochs that were not finished is painted again."""
     interrupted(monkeypatch, epoch, 0, folder=tmp_path, workers=1)
@@ -191,7 +192,7 @@ def test_killed_processes(undisturbed, tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")
-@pytest.mark.parametrize("batch", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("batch", [1, 2])
 def test_ctrl_c(batch, undisturbed, tmp_path, monkeypatch, ctrl_c, capsys):
     """The interrupted result is usable, and says how to go on."""
     result = interrupted(
@@ -227,7 +228,6 @@ def test_more_epochs(undisturbed, tmp_path):
     same(result, undisturbed[0])
 
 
-@pytest.mark.slow
 def test_a_seed_of_chance_is_kept(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     train_ocr(**{**RUN, "seed": None, "epochs": 1}, folder=one)
@@ -273,7 +273,6 @@ def test_an_empty_folder(undisturbed, tmp_path, capsys):
     same_files(folder, undisturbed[1])
 
 
-@pytest.mark.slow
 def test_without_resume_it_begins_anew(undisturbed, tmp_path, monkeypatch):
     other = {"units": 3, "seed": 5}
     train_ocr(**{**RUN, **other}, folder=tmp_path)
@@ -330,7 +329,6 @@ def test_another_configuration(options, argument, earlier, got, undisturbed):
     assert (folder / BACKUP).read_bytes() == before
 
 
-@pytest.mark.slow
 def test_fewer_epochs(undisturbed, tmp_path, monkeypatch):
     with pytest.raises(ValueError) as error:
         train_ocr(**{**RUN, "epochs": 3}, folder=undisturbed[1], resume=True)
@@ -341,7 +339,6 @@ def test_fewer_epochs(undisturbed, tmp_path, monkeypatch):
     same(shorter, train_ocr(**{**RUN, "epochs": 3}))
 
 
-@pytest.mark.slow
 def test_the_words_themselves_count(tmp_path):
     """Their file may have moved, but not changed."""
     words, folder = tmp_path / "words.txt", tmp_path / "folder"

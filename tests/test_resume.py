@@ -213,7 +213,7 @@ def test_every_optimizer(optimizer, tmp_path):
     equal(fitted(tmp_path / "b", 3, 7, optimizer=optimizer, batch_size=10), plain)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stop", [4, 9])
 def test_a_dataset_goes_on_in_its_order(workers, stop, tmp_path):
     def run(folder, stop):
