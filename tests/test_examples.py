@@ -124,6 +124,7 @@ def test_running_sums_are_learnt():
 PAIRS = [("ab", "xyz"), ("bca", "zz"), ("c", "yx"), ("cab", "xyzzy"), ("aa", "z")]
 
 
+@pytest.mark.slow
 def test_seq2seq_trains_and_restores_as_in_keras(tmp_path):
     module, names = example("lstm_seq2seq"), in_keras("lstm_seq2seq")
     data, their_data = module.Pairs(PAIRS), names["Pairs"](PAIRS)

@@ -124,7 +124,7 @@ def test_any_search_matches_the_twin(
     assert_same_paths(paths(got), want)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 def test_wide_searches_match_the_twin(dtype, isa):
     for seed, (steps, classes, width, scale) in enumerate(
         [(40, 5, 30, 1.0), (30, 28, 100, 2.0), (12, 70, 40, 1.0), (60, 3, 25, 3.0), (8, 300, 20, 3.0)]

@@ -97,6 +97,7 @@ def test_published_sizes():
     assert len(addition_data(3).x_train) == 45_000
 
 
+@pytest.mark.slow
 def test_half_a_million_in_seconds():
     start = time.perf_counter()
     data = addition_data(5)

@@ -73,6 +73,7 @@ def test_same_seed_same_bits(small):
     assert not np.array_equal(small.model.get_weights()[0], other.model.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_second_phase_begins_with_the_weights_of_the_first(small, tmp_path):
     folder = tmp_path / "made" / "here"
     result = train_ocr(**{**SMALL, "epochs": 3, "wide_from": 2}, folder=folder)

@@ -86,6 +86,7 @@ def batches_of_two_epochs(data):
     return np.array(seen), history.history["loss"], data.epoch
 
 
+@pytest.mark.slow
 def test_workers_change_nothing():
     fastseq.set_seed(0)
     alone = batches_of_two_epochs(dataset(workers=0))

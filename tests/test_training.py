@@ -17,7 +17,7 @@ from fastseq.callbacks import Callback
 # --- against Keras --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("batch_size", [16, 50, 64])
+@pytest.mark.parametrize("batch_size", [16, 50, pytest.param(64, marks=pytest.mark.slow)])
 def test_epochs_are_keras_s(batch_size):
     """Losses and metrics of epochs with a smaller last batch, of their validation, and of evaluate."""
 
