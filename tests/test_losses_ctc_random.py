@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import reference
+import reference_labels
 from ctc_batches import guarded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -56,7 +57,7 @@ class Case:
         for n, factor in enumerate(self.factors):
             frames = np.flatnonzero(self.kept[n])
             log_probs = reference.log_softmax(self.logits[n, frames])
-            loss, posterior = reference.ctc_loss(log_probs, self.labels[n], self.blank)
+            loss, posterior = reference_labels.ctc_loss(log_probs, self.labels[n], self.blank)
             if loss == INF:
                 value[n] = INF if factor and self.options["infeasible"] == "inf" else 0
                 continue
@@ -167,8 +168,8 @@ def model_of(case, source, kernel):
 def character_error_rate(case):
     edits = count = 0
     for logits, kept, label in zip(case.logits, case.kept, case.labels, strict=True):
-        found, _, _ = reference.ctc_greedy_decode(logits[kept], case.blank)
-        edits += reference.edit_distance(label.tolist(), found)
+        found, _, _ = reference_labels.ctc_greedy_decode(logits[kept], case.blank)
+        edits += reference_labels.edit_distance(label.tolist(), found)
         count += len(label)
     return edits / (count or 1)
 
@@ -212,7 +213,7 @@ def test_any_arrays_have_the_loss_the_twin_says(data):
     x = guarded(case.logits if logits else reference.softmax(case.logits), np.nan)
     value, _ = case.wanted()
     feasible = [
-        reference.ctc_loss(np.zeros((kept.sum(), case.logits.shape[-1])), label, case.blank)[0] < INF
+        reference_labels.ctc_loss(np.zeros((kept.sum(), case.logits.shape[-1])), label, case.blank)[0] < INF
         for kept, label in zip(case.kept, case.labels, strict=True)
     ]
     if case.options["infeasible"] == "raise" and not all(feasible):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import reference
+import reference_labels
 from ctc_decodes import LETTERS, assert_same_paths, frames, heard, log_softmax, paths
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +28,7 @@ def spoken(model, **options):
     if isinstance(twin.get("hotwords"), list):
         twin["hotwords"] = dict.fromkeys(twin["hotwords"], twin.pop("hotword_weight", 10.0))
     twin["delimiter"] = twin.pop("word_delimiter", " ")
-    return (lambda labels, finished: reference.ctc_added(labels, finished, **twin)), arguments
+    return (lambda labels, finished: reference_labels.ctc_added(labels, finished, **twin)), arguments
 
 
 WAYS_TO_SCORE = [
@@ -58,7 +58,7 @@ def test_scored_searches_match_the_twin(options, model):
         [(1, 3, 1), (6, 2000, 1), (12, 7, 2), (20, 25, 1.5), (15, 3, 4)]
     ):
         x = frames(seed, 1, steps, 5, scale=scale)
-        want = reference.ctc_beam_search(log_softmax(x[0]), width, added=added)
+        want = reference_labels.ctc_beam_search(log_softmax(x[0]), width, added=added)
         got = ops.ctc_beam_search(x, beam_width=width, top_paths=min(width, 20), **arguments)
         assert_same_paths(paths(got), want[:20])
 
@@ -83,7 +83,7 @@ def test_any_scored_search_matches_the_twin(seed, width, data, model):
     )
     added, arguments = spoken(model, **options)
     x = frames(seed, 1, 10, 5, scale=2)
-    want = reference.ctc_beam_search(log_softmax(x[0]), width, added=added, beam_threshold=6.0)
+    want = reference_labels.ctc_beam_search(log_softmax(x[0]), width, added=added, beam_threshold=6.0)
     got = ops.ctc_beam_search(x, beam_width=width, top_paths=width, beam_threshold=6.0, **arguments)
     assert_same_paths(paths(got), want)
 

@@ -6,7 +6,7 @@ import random
 import threading
 
 import pytest
-import reference
+import reference_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -91,7 +91,7 @@ def random_table(rng, order, size, *, special=True, kept=1.0):
 def score_of(table, order, words, *, bos=True, eos=True):
     history, total = (["<s>"] if bos and ("<s>",) in table else []), 0.0
     for word in [*words, *(["</s>"] if eos and ("</s>",) in table else [])]:
-        total += reference.ngram_log10(table, order, history, word)
+        total += reference_labels.ngram_log10(table, order, history, word)
         history.append(word)
     return total * LN_10
 
@@ -304,7 +304,7 @@ def test_trained_probabilities_sum_to_one(tmp_path_factory, seed, order, size):
     assert longest == min(order, max(map(len, sentences)) + 2)
     words = [w for (w, *rest) in table if not rest and w != "<s>"]
     for history in [[], ["<s>"], *(g for g in table if len(g) < longest), rng.choices(names, k=6)]:
-        total = sum(10 ** reference.ngram_log10(table, longest, list(history), word) for word in words)
+        total = sum(10 ** reference_labels.ngram_log10(table, longest, list(history), word) for word in words)
         assert total == pytest.approx(1, abs=1e-12)
     for sentence in sentences:
         assert model.score(sentence) == pytest.approx(score_of(table, longest, sentence), rel=1e-6)
