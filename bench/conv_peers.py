@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,16 @@ class ConvPeer(Turns):
             image, of x; "inference" is forward alone.
     """
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
+    @abstractmethod
     def prepare(self) -> None:
         """Sets `calls`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def results(self) -> list[np.ndarray | None]:
         """Output and gradients of x, kernel and bias."""
-        raise NotImplementedError
 
     def open(self, job: str, stride: int, pool: int) -> str:
         """Reads the arrays and answers with the library's version."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,15 @@ class DecodePeer(Turns):
         threads: It may use.
     """
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
+    @abstractmethod
     def prepare(self) -> dict[str, Call]:
         """What to time, by work: each returns the labels of every sequence in a form `rows` reads."""
-        raise NotImplementedError
 
-    def rows(self, found: Any) -> list[list[int]]:
-        raise NotImplementedError
+    @abstractmethod
+    def rows(self, found: Any) -> list[list[int]]: ...
 
     def open(self, job: str, width: int, works: list[str]) -> str:
         """Reads the arrays and answers with the library's version."""

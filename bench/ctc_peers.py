@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ class CtcPeer(Turns):
         labels: (batch, longest) with `label_lengths`.
     """
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
+    @abstractmethod
     def prepare(self) -> None:
         """Sets calls["loss and gradient"], which returns (losses, gradient of their sum)."""
-        raise NotImplementedError
 
     def open(self, job: str) -> str:
         """Reads the arrays and answers with the library's version."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ RATE, MOMENTUM = 0.001, 0.9
 UNITS = 512
 
 
-class OcrPeer:
+class OcrPeer(ABC):
     """What a worker answers. A library fills in `version`, `build`, `step`, `weights`."""
 
     momentum = MOMENTUM
     rate = RATE
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
     def open(self, job: str) -> str:
         """Reads the arrays and answers with the library's version."""
@@ -72,15 +73,15 @@ class OcrPeer:
         float(loss)
         return (time.perf_counter() - start) / count
 
-    def build(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def build(self) -> None: ...
 
+    @abstractmethod
     def step(self) -> Any:
         """One training step; its loss."""
-        raise NotImplementedError
 
-    def weights(self) -> list[np.ndarray]:
-        raise NotImplementedError
+    @abstractmethod
+    def weights(self) -> list[np.ndarray]: ...
 
 
 class Fastseq(OcrPeer):

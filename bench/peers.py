@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,11 @@ def make(name: str) -> Any:
 RATE = 1024.0
 
 
-class Peer:
+class Peer(ABC):
     """What a worker answers. A library fills in `build`, `step`, `epoch_once`, `predict_once`, `weights`."""
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
     def open(self, job: str) -> str:
         """Reads the job (JSON beside its arrays) and answers with the library's version."""
@@ -122,26 +123,26 @@ class Peer:
 
     # of each library
 
+    @abstractmethod
     def build(self, optimizer: str, fresh: bool = False) -> None:
         """A new model with the job's weights (its own if `fresh`) and "adam" at 0.001 or "sgd" at RATE."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self) -> float:
         """One training step on the first batch; its loss."""
-        raise NotImplementedError
 
-    def run_steps(self, count: int) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def run_steps(self, count: int) -> None: ...
 
+    @abstractmethod
     def run_epoch(self) -> float:
         """One epoch over the training questions, shuffled, and the validation accuracy after it."""
-        raise NotImplementedError
 
-    def probabilities(self, x: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def probabilities(self, x: np.ndarray) -> np.ndarray: ...
 
-    def weights(self) -> list[np.ndarray]:
-        raise NotImplementedError
+    @abstractmethod
+    def weights(self) -> list[np.ndarray]: ...
 
 
 if __name__ == "__main__":

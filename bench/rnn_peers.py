@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,15 @@ class LayerPeer(Turns):
         results: (outputs, gradients of x, kernel, recurrent kernel, bias or None), from calls that have run.
     """
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
+    @abstractmethod
     def prepare(self) -> None:
         """Sets `calls`."""
-        raise NotImplementedError
 
-    def results(self) -> tuple[np.ndarray, list[np.ndarray] | None]:
-        raise NotImplementedError
+    @abstractmethod
+    def results(self) -> tuple[np.ndarray, list[np.ndarray] | None]: ...
 
     def open(self, job: str, cell: str) -> str:
         """Reads the arrays and answers with the library's version."""

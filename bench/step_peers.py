@@ -10,6 +10,7 @@ import os
 import statistics
 import sys
 import time
+from abc import abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +40,15 @@ class StepPeer(Turns):
         weights: kernel, recurrent kernel, bias.
     """
 
-    def version(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def version(self) -> str: ...
 
+    @abstractmethod
     def prepare(self) -> list[tuple[Call, Any]]:
         """(start, take) of each way there is.
 
         start() goes back to a state of zeros, take(x) is one step and gives the output (1, units).
         """
-        raise NotImplementedError
 
     def open(self, job: str, cell: str) -> str:
         """Reads the arrays and answers with the library's version."""

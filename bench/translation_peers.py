@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def make(name: str) -> Any:
     return Keras(options[0], jit="jit" in options)
 
 
-class Peer:
-    """What a worker answers. A library fills in `build`, `run_steps`, `loss`, `weights` and `translate`."""
+class Peer(ABC):
+    """What a worker answers. A library fills in what is abstract."""
 
     def open(self, job: str) -> str:
         """Reads the job and answers with the library's version."""
@@ -68,41 +69,41 @@ class Peer:
         self.run_steps(count)
         return (time.perf_counter() - start) / count
 
+    # of each library
+
+    @abstractmethod
+    def version(self) -> str: ...
+
+    @abstractmethod
+    def build(self, optimizer: str) -> None:
+        """A new model with the job's weights and "rmsprop" at 0.001 or "sgd" at RATE."""
+
+    @abstractmethod
+    def loss(self) -> float: ...
+
+    @abstractmethod
+    def run_steps(self, count: int) -> None: ...
+
+    @abstractmethod
+    def weights(self) -> list[np.ndarray]: ...
+
+
+class Decoder(Peer):
+    """A peer that also decodes. A library fills in `translate`, too."""
+
     def decode(self, sentences: int, steps: int) -> tuple[float, list[list[int]]]:
         """Seconds for the most probable characters, so many, of the first sentences; and those characters."""
         self.build("rmsprop")
-        self.prepare_decoding()
         self.translate(self.arrays["sentences"][:1], 2)
         start = time.perf_counter()
         found = self.translate(self.arrays["sentences"][:sentences], steps)
         return time.perf_counter() - start, found
 
-    # of each library
-
-    def version(self) -> str:
-        raise NotImplementedError
-
-    def build(self, optimizer: str) -> None:
-        """A new model with the job's weights and "rmsprop" at 0.001 or "sgd" at RATE."""
-        raise NotImplementedError
-
-    def loss(self) -> float:
-        raise NotImplementedError
-
-    def run_steps(self, count: int) -> None:
-        raise NotImplementedError
-
-    def weights(self) -> list[np.ndarray]:
-        raise NotImplementedError
-
-    def prepare_decoding(self) -> None:
-        pass
-
-    def translate(self, encoded: np.ndarray, steps: int) -> list[list[int]]:
-        raise NotImplementedError
+    @abstractmethod
+    def translate(self, encoded: np.ndarray, steps: int) -> list[list[int]]: ...
 
 
-class Fastseq(Peer):
+class Fastseq(Decoder):
     """The recipe's own model, and its search."""
 
     def version(self) -> str:
@@ -145,7 +146,7 @@ class Fastseq(Peer):
         return float(fastseq._core.fma_peak(threads))
 
 
-class Keras(Peer):
+class Keras(Decoder):
     """The example's model, and its loop of predict calls for each sentence by itself."""
 
     def __init__(self, backend: str, jit: bool) -> None:

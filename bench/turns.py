@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ TURN = 0.05  # seconds that one turn of a library should take
 Call = Callable[[], Any]
 
 
-class Turns:
+class Turns(ABC):
     """A worker with calls to be timed.
 
     Attributes:
