@@ -76,6 +76,18 @@ def test_forms_of_labels(form, dtype):
     check_step(model_of(losses.CTC(infeasible="raise", **options)), y, want())
 
 
+def test_the_one_output_may_stand_in_a_list():
+    model = fastseq.Sequential([layers.Input((9, 3)), layers.Dense(5)])
+    model.compile("sgd", losses.CTC(from_logits=True))
+    arrays = [np.array(label) for label in LABELS]
+    wanted = model.evaluate(X, LABELS, verbose=0)
+    for y in ([LABELS], [arrays], (tuple(LABELS),), [PADDED], [{"labels": LABELS}]):
+        assert model.evaluate(X, y, verbose=0) == wanted
+    wanted = model.evaluate(X[:1], PADDED[:1], verbose=0)
+    for y in (LABELS[:1], arrays[:1], [LABELS[:1]], [PADDED[:1]]):
+        assert model.evaluate(X[:1], y, verbose=0) == wanted
+
+
 @pytest.mark.parametrize("form", ["array", "column", "mask"])
 @pytest.mark.parametrize("skip", [0, 2])
 def test_forms_of_frame_lengths(form, skip):

@@ -60,9 +60,16 @@ def _by_output(objective: Objective, y: Any, function: str) -> list[Any]:
     alone = len(objective.names) == 1 and objective.takes_sequences(0)
     if alone and isinstance(y, dict) and objective.names[0] not in y:
         return [y]  # labels and their lengths
-    if alone and isinstance(y, (list, tuple)) and len(y) == 1 and np.ndim(y[0]) == 1:
-        return [y]  # the labels of one row
+    if alone and isinstance(y, (list, tuple)) and len(y) == 1:
+        return [y if _is_row(y[0]) else y[0]]  # the labels of one row, or the targets of the one output
     return data.columns(y, objective.names, function, "y")
+
+
+def _is_row(values: Any) -> bool:
+    """Whether these can be the labels of one row, rather than rows of them."""
+    if isinstance(values, dict):
+        return False
+    return not (isinstance(values, (list, tuple, np.ndarray)) and len(values) > 0 and np.iterable(values[0]))
 
 
 def _target_shapes(objective: Objective, y: Any, function: str) -> list[Any]:
