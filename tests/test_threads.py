@@ -1,5 +1,6 @@
 """The team of threads: who takes part, how many, after fork, beside other threads, in which float mode."""
 
+import contextlib
 import multiprocessing
 import os
 import subprocess
@@ -30,8 +31,8 @@ def default_threads():
 def members(wanted):
     """(index, count) of each member; fails unless each ran once, on a thread of its own."""
     seen = _core.probe_team(wanted)
-    assert len({thread for _, _, thread, _ in seen}) == len(seen)
-    return [(index, count) for index, count, _, _ in seen]
+    assert len({thread for *_, thread, _ in seen}) == len(seen)
+    return [(index, count) for index, count, *_ in seen]
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 8])
@@ -58,7 +59,7 @@ def test_set_num_threads_grows_and_shrinks_the_team():
 def test_members_stay_between_calls():
     fastseq.set_num_threads(2)
     first, second = _core.probe_team(2), _core.probe_team(2)
-    assert [thread for _, _, thread, _ in first] == [thread for _, _, thread, _ in second]
+    assert [thread for *_, thread, _ in first] == [thread for *_, thread, _ in second]
 
 
 def test_members_wake_after_sleeping():
@@ -66,6 +67,23 @@ def test_members_wake_after_sleeping():
     for _ in range(5):
         time.sleep(0.02)
         assert len(members(2)) == 2
+
+
+@needs_affinity
+def test_members_wake_on_cpus_of_their_own():
+    """A caller that slept itself: Linux would wake the member beside it, and both would take turns there."""
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < 2:
+        pytest.skip("one CPU")
+    fastseq.set_num_threads(2)
+    apart = 0
+    for _ in range(20):
+        time.sleep(0.01)
+        apart += len({cpu for _, _, cpu, *_ in _core.probe_team(2)}) == 2
+    assert apart >= 15, apart
+    for task in os.listdir("/proc/self/task"):
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            assert os.sched_getaffinity(int(task)) == allowed
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5])

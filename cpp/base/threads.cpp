@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/checks.h"
+#include "base/cpus.h"
 #include "base/float_mode.h"
 #include "base/quota.h"
 
@@ -135,6 +136,10 @@ void meet(void* meeting) {
 
 enum State : int { kIdle, kGo, kAsleep, kStop };
 
+// Linux wakes a thread where its waker runs more often than an idle CPU is worth to it, and two threads that
+// spin side by side on one CPU stay there for seconds: the call then takes as long as it does alone. So a
+// member is woken off its caller's CPU, and one found to have worked there is sent away.
+
 // A member's letter box. The job lies on the same cache line as the state: one transfer starts a member, one
 // ends it.
 struct alignas(128) Member {
@@ -142,15 +147,18 @@ struct alignas(128) Member {
   TeamFunction f = nullptr;
   void* context = nullptr;
   Team team{};
+  std::atomic<int> cpu{-1};  // where it last worked
 
   alignas(64) std::mutex mutex;  // for sleeping only
   std::condition_variable wake;
+  pthread_t thread{};
 
   void post(State news) {
     if (state.exchange(news, std::memory_order_acq_rel) == kAsleep) {
       {
         const std::lock_guard<std::mutex> lock(mutex);
       }  // a member about to sleep holds it: let it reach wait()
+      const OffCpu apart(thread, current_cpu());
       wake.notify_one();
     }
   }
@@ -168,6 +176,7 @@ struct alignas(128) Member {
   void serve(bool crowded) {
     const FloatMode mode;
     while (receive(crowded) == kGo) {
+      cpu.store(current_cpu(), std::memory_order_relaxed);
       f(context, team);
       state.store(kIdle, std::memory_order_release);
     }
@@ -175,6 +184,9 @@ struct alignas(128) Member {
 
   void wait_until_done(bool crowded) {
     wait_for([&] { return state.load(std::memory_order_acquire) != kGo; }, crowded, kForever);
+    if (crowded) return;
+    const int here = current_cpu();
+    if (cpu.load(std::memory_order_relaxed) == here) const OffCpu apart(thread, here);
   }
 };
 
@@ -271,6 +283,7 @@ class Crew {
       } else {
         {
           const std::lock_guard<std::mutex> lock(mutex_);
+          members_[index - 1].thread = pthread_self();
           ++arrived_;
         }
         changed_.notify_all();

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/checks.h"
+#include "base/cpus.h"
 #include "base/float_mode.h"
 #include "base/threads.h"
 #include "base/workspace.h"
@@ -23,7 +24,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 using Seconds = std::chrono::duration<double>;
-using MemberSeen = std::tuple<int, int, std::uint64_t, std::uint64_t>;
+using MemberSeen = std::tuple<int, int, int, std::uint64_t, std::uint64_t>;
 
 // One per thread: its address tells threads apart.
 thread_local char thread_mark = 0;
@@ -34,7 +35,7 @@ std::vector<MemberSeen> probe_team(int wanted) {
   int count = 0;
   run_team(wanted, [&](const Team& team) noexcept {
     if (team.index == 0) count = team.count;
-    seen[team.index] = {team.index, team.count, reinterpret_cast<std::uintptr_t>(&thread_mark),
+    seen[team.index] = {team.index, team.count, current_cpu(), reinterpret_cast<std::uintptr_t>(&thread_mark),
                         FloatMode::read()};
   });
   seen.resize(static_cast<std::size_t>(count));
@@ -93,7 +94,7 @@ bool probe_arenas(const std::vector<std::size_t>& sizes) {
 void bind_probe(py::module_& m) {
   const py::call_guard<py::gil_scoped_release> no_gil;
   m.def("probe_team", &probe_team, py::arg("wanted"), no_gil,
-        "Per member: index, count, thread, floating-point mode.");
+        "Per member: index, count, CPU (-1 where unknown), thread, floating-point mode.");
   m.def("probe_meetings", &probe_meetings, py::arg("wanted"), py::arg("meetings"), no_gil);
   m.def("time_team", &time_team, py::arg("wanted"), py::arg("calls"), py::arg("meetings") = 0,
         py::arg("work") = 0.0, no_gil);
