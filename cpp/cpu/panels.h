@@ -5,6 +5,7 @@
 #include "base/team.h"
 #include "cpu/gemm.h"
 #include "cpu/rowwise_activation.h"
+#include "cpu/transpose.h"
 
 namespace fastseq {
 namespace FASTSEQ_TARGET {
@@ -58,9 +59,10 @@ template <class T>
 void pack_panel_transposed(const Panels<T>& panels, std::ptrdiff_t p, std::ptrdiff_t rows, const T* from,
                            T* to) {
   const std::ptrdiff_t columns = panels.columns_of(p), padded = panels.padded_of(p);
-  for (std::ptrdiff_t c = 0; c < padded; ++c)
-    for (std::ptrdiff_t r = 0; r < rows; ++r)
-      to[r * padded + c] = c < columns ? from[(panels.first(p) + c) * rows + r] : T(0);
+  for (std::ptrdiff_t r = 0; r < rows; r += Vec<T>::lanes)
+    for (std::ptrdiff_t c = 0; c < padded; c += Vec<T>::lanes)
+      transpose_block(from + (panels.first(p) + c) * rows + r, rows, columns - c, rows - r,
+                      to + r * padded + c, padded, rows - r);
 }
 
 // da = dy slope(y) of some columns of `rows` rows that lie `row` apart; `to` has rows of `padded` elements.

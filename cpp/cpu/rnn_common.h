@@ -3,6 +3,7 @@
 
 #include "cpu/gemm.h"
 #include "cpu/rnn_kernels.h"
+#include "cpu/transpose.h"
 
 namespace fastseq {
 namespace FASTSEQ_TARGET {
@@ -226,18 +227,15 @@ FASTSEQ_OUTLINE void pack_back(const T* kernel, std::ptrdiff_t depth, std::ptrdi
       for (int slot = slot_first; slot < slot_first + slot_count; ++slot, out += S::width * wide) {
         const T* from = kernel + S::layout.gate_of_slot[slot] * units + p * S::width;
         const std::ptrdiff_t valid = smaller(units - p * S::width, S::width);
-        for (std::ptrdiff_t lane = 0; lane < wide; ++lane) {
-          const std::ptrdiff_t k = g * wide + lane;
-          const std::ptrdiff_t count = k < depth ? valid : 0;
-          const T* row_of_k = from + k * row;
-          // No prefetcher of the hardware follows so many rows. One line ahead is the panel after next.
-          if (k < depth) __builtin_prefetch(row_of_k + 64 / sizeof(T), 0, 2);
-          if (count == S::width) {
-#pragma GCC unroll 16
-            for (int j = 0; j < S::width; ++j) out[j * wide + lane] = row_of_k[j];
-          } else {
-            for (int j = 0; j < S::width; ++j) out[j * wide + lane] = j < count ? row_of_k[j] : T(0);
-          }
+        for (std::ptrdiff_t first = 0; first < wide; first += S::L) {
+          const std::ptrdiff_t k = g * wide + first, rows = smaller(depth - k, S::L);
+          const T* rows_of_k = from + k * row;
+          // No prefetcher of the hardware follows so many rows. One line ahead is the next panel, or the one
+          // after it.
+          for (std::ptrdiff_t r = 0; r < rows; ++r)
+            __builtin_prefetch(rows_of_k + r * row + 64 / sizeof(T), 0, 2);
+          for (int j = 0; j < S::width; j += S::L)
+            transpose_block(rows_of_k + j, row, rows, valid - j, out + j * wide + first, wide, S::L);
         }
       }
   }
