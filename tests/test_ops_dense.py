@@ -61,6 +61,26 @@ def test_gradients_of_many_rows(isa):
     check_gradients(dense_forward, dense_backward, arrays, activation="sigmoid")
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("features", [1023, 2049, 5000])
+def test_products_of_several_passes(isa, features, dtype):
+    """So many features go over the kernel in passes, on any instruction set; the gradients likewise."""
+    rng = np.random.default_rng(features)
+    for rows, units in [(25, 3), (70, 40)]:
+        arrays = case(rng, rows, features, units, dtype)
+        y, saved = dense_forward(**arrays)
+        x, kernel, bias = (arrays[name].astype(np.float64) for name in ("x", "kernel", "bias"))
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        grads = dense_backward(saved, dy)
+        tolerance = TOLERANCE[dtype]
+        np.testing.assert_allclose(y, x @ kernel + bias, rtol=tolerance, atol=tolerance * features)
+        np.testing.assert_allclose(grads.x, dy @ kernel.T, rtol=tolerance, atol=tolerance * units)
+        np.testing.assert_allclose(grads.kernel, x.T @ dy, rtol=tolerance, atol=tolerance * rows)
+        y, saved = dense_forward(arrays["kernel"].T.copy(), arrays["x"].T.copy())  # as many rows
+        grads = dense_backward(saved, np.ascontiguousarray(dy.T))
+        np.testing.assert_allclose(grads.kernel, kernel @ dy.T, rtol=tolerance, atol=tolerance * features)
+
+
 def test_against_keras():
     keras = pytest.importorskip("keras")
     rng = np.random.default_rng(3)
