@@ -26,8 +26,11 @@ def test_forward_matches_twin(cell, dtype, isa):
 
 
 # (batch, features, units): every tile of rows, products of one pass over the weights and of several, with x W
-# in the same product (features few for the rows) and apart.
-LONG = [(1, 40, 150), (2, 40, 150), (3, 5, 300), (8, 50, 300), (16, 60, 100), (25, 90, 96), (40, 50, 140)]
+# in the same product (features few for the rows) and apart, steps of one block of rows and of several.
+LONG = [
+    (1, 40, 150), (2, 40, 150), (3, 5, 300), (8, 50, 300), (16, 60, 100), (25, 90, 96), (40, 50, 140),
+    (21, 7, 270), (49, 7, 33), (100, 60, 20),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -467,3 +470,15 @@ def test_lanes_beyond_the_units_never_reach_a_gradient(isa):
     sequence, _, saved = rnn.lstm_forward(**inputs, **names)
     grads = rnn.lstm_backward(saved, np.ones_like(sequence))
     assert all(np.isfinite(g).all() for g in (sequence, *grads[:4], *grads.initial_state))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_large_results_start_at_a_line_of_the_cache(cell):
+    op, inputs = Op(cell), problem(cell, 40, 5, 60, 70, np.float32)
+    for _ in range(4):
+        sequence, _, saved = op.forward(**inputs)
+        grads = op.backward(saved, np.ones_like(sequence))
+        for result in (sequence, grads.x, grads.kernel, grads.recurrent_kernel):
+            assert result.ctypes.data % 64 == 0
+            assert result.flags.c_contiguous
+            assert result.flags.writeable

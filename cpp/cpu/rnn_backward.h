@@ -10,8 +10,9 @@
 namespace fastseq {
 namespace FASTSEQ_TARGET {
 
-// Frames per pass of the weight gradients: their gates stay in the first level of cache.
-constexpr std::ptrdiff_t weight_chunk = 128;
+// Frames per pass of the weight gradients: enough for what a tile adds up to be worth its way to memory and
+// back, and few enough for their gates to stay in the second level of cache.
+constexpr std::ptrdiff_t weight_chunk = 256;
 
 template <class T, Cell cell>
 class BackwardLoop {
@@ -21,6 +22,7 @@ class BackwardLoop {
   static constexpr int L = S::L;
   static constexpr bool two_products = S::layout.close_count > 0;
   static constexpr int pair = pair_vectors * L;
+  static constexpr int wide_vectors = 2 * pair_vectors;  // of features: the columns of one product
 
   const RnnBackward<T>& b_;
   const RnnCall<T>& call_;
@@ -199,7 +201,7 @@ class BackwardLoop {
   // rows [from, to) of d(input sums) times W', all features, into out with rows of feature_row.
   FASTSEQ_OUTLINE void project_back(std::ptrdiff_t group, const T* sums, std::ptrdiff_t panel_stride,
                                     std::ptrdiff_t rows, T* out) {
-    const std::ptrdiff_t v = group * pair_vectors, wide = smaller(pair_vectors, feature_vectors() - v);
+    const std::ptrdiff_t v = group * wide_vectors, wide = smaller(wide_vectors, feature_vectors() - v);
     Product<T> q = {};
     q.rows = rows;
     q.a = sums + S::input_at;
@@ -209,14 +211,15 @@ class BackwardLoop {
     q.depth = S::input;
     q.b = b_.packed_kernel_back + v * L * call_.panels * S::input;
     q.b_row = pair;
-    if (share_.far(call_.features, S::input, rows)) q.next_b = q.b + pair * call_.panels * S::input;
+    q.b_group = call_.panels * S::input * pair;
+    if (share_.far(call_.features, S::input, rows)) q.next_b = q.b + wide_vectors / pair_vectors * q.b_group;
     q.c = out + v * L;
     q.c_row = b_.feature_row;
     q.c_vector = L;
     product(q, static_cast<int>(wide));
   }
 
-  std::ptrdiff_t feature_groups() const { return (feature_vectors() + pair_vectors - 1) / pair_vectors; }
+  std::ptrdiff_t feature_groups() const { return (feature_vectors() + wide_vectors - 1) / wide_vectors; }
 
   void input_gradient_chunk(std::ptrdiff_t begin, std::ptrdiff_t end) {
     T* mine = b_.dx_rows + share_.team.index * b_.dx_member;
@@ -231,6 +234,8 @@ class BackwardLoop {
     share_.each_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
       for (std::ptrdiff_t i = from; i < to; ++i, mine += b_.feature_row) {
         while (call_.frames.first[step + 1] <= i) ++step;
+        if (i + frames_ahead < to)
+          fetch_features<1>(call_, b_.dx + call_.frames.input[i + frames_ahead] * call_.features);
         copy_features(call_, mine, i - call_.frames.first[step],
                       b_.dx + call_.frames.input[i] * call_.features);
       }
@@ -294,7 +299,7 @@ class BackwardLoop {
         if (b_.drecurrent_kernel)
           recurrent_weights(p, at, count, p + 1 < panels.end ? gates(p + 1, at) : nullptr);
       });
-    add_weights(panels);
+    give_weights(panels);
   }
 
   void input_weights(std::ptrdiff_t p, const T* d, std::ptrdiff_t at, std::ptrdiff_t count) {
@@ -356,9 +361,9 @@ class BackwardLoop {
     }
   }
 
-  // Adds panels of a gradient to Keras's (depth, gates * H).
-  FASTSEQ_OUTLINE void add_kernel(const T* panels_of, std::ptrdiff_t depth, int slot_first, int slot_count,
-                                  Range panels, T* to) {
+  // Panels of a gradient to Keras's (depth, gates * H), or added to what is there.
+  FASTSEQ_OUTLINE void give_kernel(const T* panels_of, std::ptrdiff_t depth, int slot_first, int slot_count,
+                                   Range panels, bool add, T* to) {
     const std::ptrdiff_t row = S::layout.gates * call_.units;
     for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the gradient is changed as it lies
       for (int slot = 0; slot < slot_count; ++slot) {
@@ -368,22 +373,23 @@ class BackwardLoop {
           for (std::ptrdiff_t j = 0; j < S::width; j += L) {
             const std::ptrdiff_t u = p * S::width + j, left = call_.units - u;
             if (left <= 0) break;
-            (V::load_part(out + u, left) + V::load(from + p * depth * slot_count * S::width + j))
-                .store_part(out + u, left);
+            V value = V::load(from + p * depth * slot_count * S::width + j);
+            if (add) value = V::load_part(out + u, left) + value;
+            value.store_part(out + u, left);
           }
       }
   }
 
-  void add_weights(Range panels) {
+  void give_weights(Range panels) {
     if (b_.dkernel)
-      add_kernel(b_.dkernel_panels, call_.features, S::layout.input_first, S::layout.input_count, panels,
-                 b_.dkernel);
+      give_kernel(b_.dkernel_panels, call_.features, S::layout.input_first, S::layout.input_count, panels,
+                  b_.add_kernel, b_.dkernel);
     if (b_.drecurrent_kernel) {
-      add_kernel(b_.dopen_panels, call_.units, S::layout.open_first, S::layout.open_count, panels,
-                 b_.drecurrent_kernel);
+      give_kernel(b_.dopen_panels, call_.units, S::layout.open_first, S::layout.open_count, panels,
+                  b_.add_recurrent, b_.drecurrent_kernel);
       if (two_products)
-        add_kernel(b_.dclose_panels, call_.units, S::layout.close_first, S::layout.close_count, panels,
-                   b_.drecurrent_kernel);
+        give_kernel(b_.dclose_panels, call_.units, S::layout.close_first, S::layout.close_count, panels,
+                    b_.add_recurrent, b_.drecurrent_kernel);
     }
     if (!b_.dbias) return;
     const std::ptrdiff_t row = S::layout.gates * call_.units;
@@ -392,8 +398,9 @@ class BackwardLoop {
         for (int j = 0; j < S::width && p * S::width + j < call_.units; ++j) {
           const T value = b_.dbias_panels[p * S::frame + slot * S::width + j];
           T* out = b_.dbias + S::layout.gate_of_slot[slot] * call_.units + p * S::width + j;
-          if (cell != Cell::gru_after || slot > 0) out[0] += value;
-          if (cell == Cell::gru_after && slot < 3) out[row] += value;
+          const auto give = [&](T& to) { to = b_.add_bias ? to + value : value; };
+          if (cell != Cell::gru_after || slot > 0) give(out[0]);
+          if (cell == Cell::gru_after && slot < 3) give(out[row]);
         }
   }
 };

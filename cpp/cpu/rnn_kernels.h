@@ -119,9 +119,9 @@ struct RnnBackward {
   T* drepeated;  // [panel][row][slot][width][L]: gate gradients summed over steps, or null
   T *dkernel_panels, *dopen_panels, *dclose_panels;  // [panel][D or H][slots][width][L]
   T* dbias_panels;                                   // [panel][slot][width][L]
-  // Outputs; null where not wanted. dx is assigned (zeroed by the caller where no frame writes), parameters
-  // are added.
+  // Outputs; null where not wanted. dx is zeroed by the caller where no frame writes.
   T *dx, *dkernel, *drecurrent_kernel, *dbias, *dh0, *dc0;
+  bool add_kernel, add_recurrent, add_bias;  // add to what is there; the others are assigned
 };
 
 // A layer's weights as the kernels read them, kept for steps that come one at a time.

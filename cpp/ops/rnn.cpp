@@ -246,6 +246,9 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
   b.dkernel = g.dkernel;
   b.drecurrent_kernel = g.drecurrent_kernel;
   b.dbias = g.dbias;
+  b.add_kernel = g.add_kernel;
+  b.add_recurrent = g.add_recurrent;
+  b.add_bias = g.add_bias;
   b.dh0 = g.dh0;
   b.dc0 = g.dc0;
   b.want_dh0 = g.dh0 != nullptr;

@@ -60,10 +60,10 @@ RnnSavedPair<T> rnn_forward_both(const std::array<RnnArrays<T>, 2>& arrays,
 
 template <class T>
 struct RnnGradients {
-  const T* dsequence;            // (batch, steps, units) or null
-  const T *dh_final, *dc_final;  // (batch, units) or null
-  // Null where not wanted. dx and the states are assigned, the parameters are added.
-  T *dx, *dkernel, *drecurrent_kernel, *dbias, *dh0, *dc0;
+  const T* dsequence;                                       // (batch, steps, units) or null
+  const T *dh_final, *dc_final;                             // (batch, units) or null
+  T *dx, *dkernel, *drecurrent_kernel, *dbias, *dh0, *dc0;  // null where not wanted
+  bool add_kernel, add_recurrent, add_bias;                 // add to what is there; the others are assigned
 };
 
 // Consumes `saved` unless `keep`; a second call is a std::runtime_error.

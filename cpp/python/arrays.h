@@ -129,12 +129,23 @@ inline RowShape rows_of(const char* function, const char* argument, const py::ar
 // each time, which zeroes them one by one: longer than many a kernel takes.
 constexpr std::size_t bytes_worth_a_block = std::size_t{32} << 20;
 
-template <class T>
-py::array_t<T> empty_of(const std::vector<std::int64_t>& sizes) {
+// Results of this size start at a line of the cache. numpy's start anywhere: each register a kernel stores
+// may then fall on two lines. Measured: 10 to 20 % of a layer of 64 units.
+constexpr std::size_t bytes_worth_aligning = std::size_t{16} << 10;
+
+// A new array whose elements are not set. An initializer list of sizes will do.
+template <class T, class Size = py::ssize_t>
+py::array_t<T> empty_of(const std::vector<Size>& sizes) {
   const std::vector<py::ssize_t> shape(sizes.begin(), sizes.end());
   std::size_t count = 1;
-  for (const std::int64_t size : sizes) count *= static_cast<std::size_t>(size);
-  if (count < bytes_worth_a_block / sizeof(T)) return py::array_t<T>(shape);
+  for (const Size size : sizes) count *= static_cast<std::size_t>(size);
+  if (count < bytes_worth_aligning / sizeof(T)) return py::array_t<T>(shape);
+  if (count < bytes_worth_a_block / sizeof(T)) {
+    constexpr std::size_t line = Arena::kAlignment;
+    py::array_t<T> owner(static_cast<py::ssize_t>(count + line / sizeof(T)));
+    const std::size_t past = reinterpret_cast<std::uintptr_t>(owner.mutable_data()) % line;
+    return py::array_t<T>(shape, owner.mutable_data() + (line - past) % line / sizeof(T), owner);
+  }
   std::unique_ptr<Arena> arena = std::make_unique<Arena>(Arena::borrow(Arena::room<T>(count)));
   T* const elements = arena->take<T>(count);
   const py::capsule owner(arena.get(), [](void* owned) { delete static_cast<Arena*>(owned); });
@@ -153,7 +164,7 @@ py::object gradient_array(const char* function, const char* argument, const py::
                           std::initializer_list<std::int64_t> shape, T*& data, bool& add) {
   if (asked.is_none()) return asked;
   if (!py::isinstance<py::array>(asked)) {
-    py::array_t<T> fresh(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+    py::array_t<T> fresh = empty_of<T>(std::vector<std::int64_t>(shape));
     data = fresh.mutable_data();
     return std::move(fresh);
   }
@@ -169,7 +180,7 @@ template <class T>
 py::array_t<T> empty_rows_of(const py::array& a, std::optional<std::int64_t> columns = std::nullopt) {
   std::vector<py::ssize_t> shape(a.shape(), a.shape() + a.ndim() - 1);
   if (columns) shape.push_back(*columns);
-  return py::array_t<T>(std::move(shape));
+  return empty_of<T>(shape);
 }
 
 // Calls f(T()) with the T that `a` has: float or double.

@@ -55,7 +55,7 @@ py::array bind_embedding(const py::array& ids, const py::array& table) {
     const Integers rows = integers(function, "ids", ids);
     std::vector<py::ssize_t> shape(ids.shape(), ids.shape() + ids.ndim());
     shape.push_back(table.shape(1));
-    py::array_t<T> y(std::move(shape));
+    py::array_t<T> y = empty_of<T>(shape);
     T* to = y.mutable_data();
     constexpr SourceType type = sizeof(T) == 4 ? SourceType::float32 : SourceType::float64;
     const GilDropped dropped(static_cast<double>(y.size()));

@@ -3,7 +3,6 @@
 
 #include <pybind11/stl.h>
 
-#include <algorithm>
 #include <memory>
 #include <tuple>
 #include <variant>
@@ -30,11 +29,6 @@ struct PySaved {
   std::vector<py::ssize_t> bias_shape;  // empty without a bias
   bool repeat, has_state;
 };
-
-template <class T>
-py::array_t<T> make(std::initializer_list<py::ssize_t> shape) {
-  return py::array_t<T>(std::vector<py::ssize_t>(shape));
-}
 
 // What Python passes for one call, as a tuple in this order.
 struct ForwardArguments {
@@ -124,7 +118,7 @@ struct ForwardCall {
 
  private:
   static py::object output(std::initializer_list<py::ssize_t> shape, T*& data) {
-    auto made = make<T>(shape);
+    py::array_t<T> made = empty_of<T>(std::vector<py::ssize_t>(shape));
     data = made.mutable_data();
     return std::move(made);
   }
@@ -165,20 +159,22 @@ py::tuple forward_both(const ForwardTuple& first, const ForwardTuple& second) {
   });
 }
 
-// A gradient to assign: a fresh array. One to add to: the caller's, or zeros.
+// A gradient in a fresh array.
 template <class T>
 T* assigned(bool wanted, std::initializer_list<py::ssize_t> shape, py::object& out) {
   if (!wanted) return nullptr;
-  auto made = make<T>(shape);
+  py::array_t<T> made = empty_of<T>(std::vector<py::ssize_t>(shape));
   T* data = made.mutable_data();
   out = std::move(made);
   return data;
 }
 
+// One added to the caller's array, where there is one.
 template <class T>
 T* added(const char* f, const char* name, bool wanted, const std::vector<py::ssize_t>& shape,
-         const Optional& into, py::object& out) {
+         const Optional& into, bool& add, py::object& out) {
   if (!wanted) return nullptr;
+  add = into.has_value();
   if (into) {
     check_value(
         shape_of(*into) == std::vector<std::int64_t>(shape.begin(), shape.end()), f, name,
@@ -187,9 +183,8 @@ T* added(const char* f, const char* name, bool wanted, const std::vector<py::ssi
     out = *into;
     return writable_elements<T>(f, name, *into);
   }
-  auto made = py::array_t<T>(shape);
+  py::array_t<T> made = empty_of<T>(shape);
   T* data = made.mutable_data();
-  std::fill_n(data, made.size(), T(0));
   out = std::move(made);
   return data;
 }
@@ -219,12 +214,12 @@ struct BackwardCall {
     g.dsequence = optional_elements<T>(f, "dsequence", p.dsequence, {s.batch, s.steps, s.units});
     g.dh_final = optional_elements<T>(f, "dstate", p.dh, {s.batch, s.units});
     g.dc_final = optional_elements<T>(f, "dstate", p.dc, {s.batch, s.units});
-    g.dkernel =
-        added<T>(f, "into['kernel']", p.want_kernel, {s.features, gates * s.units}, p.into_kernel, dkernel);
+    g.dkernel = added<T>(f, "into['kernel']", p.want_kernel, {s.features, gates * s.units}, p.into_kernel,
+                         g.add_kernel, dkernel);
     g.drecurrent_kernel = added<T>(f, "into['recurrent_kernel']", p.want_recurrent,
-                                   {s.units, gates * s.units}, p.into_recurrent, drecurrent);
+                                   {s.units, gates * s.units}, p.into_recurrent, g.add_recurrent, drecurrent);
     if (!s.bias_shape.empty())
-      g.dbias = added<T>(f, "into['bias']", p.want_bias, s.bias_shape, p.into_bias, dbias);
+      g.dbias = added<T>(f, "into['bias']", p.want_bias, s.bias_shape, p.into_bias, g.add_bias, dbias);
     g.dx = s.repeat ? assigned<T>(p.want_x, {s.batch, s.features}, dx)
                     : assigned<T>(p.want_x, {s.batch, s.steps, s.features}, dx);
     const bool state = p.want_state && s.has_state;
