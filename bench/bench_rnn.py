@@ -194,7 +194,8 @@ def plot(results: list[dict[str, Any]], path: str) -> None:
     from matplotlib import pyplot
 
     works = [w for w in ("training", "inference") if any(w in r["seconds"] for r in results)]
-    figure, axes = pyplot.subplots(len(works), 1, figsize=(11, 3.6 * len(works)), squeeze=False)
+    width_of_all = max(8.0, 1.2 * len(results))
+    figure, axes = pyplot.subplots(len(works), 1, figsize=(width_of_all, 3.6 * len(works)), squeeze=False)
     labels = [f"{r['cell']} {r['threads']}t\n{','.join(map(str, r['shape']))}" for r in results]
     for axis, work in zip(axes[:, 0], works, strict=True):
         names = [n for n in NAMES if any(n in r["seconds"].get(work, {}) for r in results)]
@@ -207,7 +208,9 @@ def plot(results: list[dict[str, Any]], path: str) -> None:
         axis.set_ylabel(f"{work}, % of the FMA peak")
         axis.set_xticks(range(len(results)), labels, fontsize=7)
         axis.grid(axis="y", alpha=0.3)
-        axis.legend(fontsize=7, ncols=len(names))
+        axis.legend(
+            fontsize=7, ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False
+        )
     figure.tight_layout()
     figure.savefig(path, dpi=120)
 
