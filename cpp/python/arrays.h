@@ -130,7 +130,7 @@ inline RowShape rows_of(const char* function, const char* argument, const py::ar
 constexpr std::size_t bytes_worth_a_block = std::size_t{32} << 20;
 
 // Results of this size start at a line of the cache. numpy's start anywhere: each register a kernel stores
-// may then fall on two lines. Measured: 10 to 20 % of a layer of 64 units.
+// may then fall on two lines. Measured: up to 12 % of a GRU's inference with 64 units, little of an LSTM's.
 constexpr std::size_t bytes_worth_aligning = std::size_t{16} << 10;
 
 // A new array whose elements are not set. An initializer list of sizes will do.
