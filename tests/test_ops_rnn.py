@@ -169,7 +169,10 @@ def test_same_bits_on_any_number_of_threads(cell, dtype, isa):
     op = Op(cell)
     before = fastseq.get_num_threads()
     # Three members own rows only from 72 on; fewer rows, and large weights, make them share units.
-    shapes = [(64, 9, 12, 128), (90, 4, 40, 96), (2, 20, 64, 128), (1, 30, 16, 200), (16, 12, 33, 256)]
+    shapes = [
+        (64, 9, 12, 128), (90, 4, 40, 96), (150, 6, 9, 40), (2, 20, 64, 128), (1, 30, 16, 200),
+        (16, 12, 33, 256),
+    ]  # fmt: skip
     try:
         for batch, steps, features, units in shapes:
             inputs = problem(cell, batch, steps, features, units, dtype)
@@ -194,6 +197,48 @@ def test_same_bits_on_any_number_of_threads(cell, dtype, isa):
                         assert np.array_equal(a, b)
     finally:
         fastseq.set_num_threads(before)
+
+
+WEIGHTS = ("kernel", "recurrent_kernel", "bias")
+
+# (batch, steps, features, units): stretches of several steps, of one, of parts of one, and steps too few to
+# have a state before them.
+GROUPS = [(128, 8, 5, 17), (151, 11, 9, 33), (300, 5, 3, 16), (700, 3, 4, 9), (600, 1, 3, 8)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lengths": True}, {"mask": True, "go_backwards": True}, {"one_hot": True}, {"repeat": True}],
+    ids=lambda options: " ".join(options) or "plain",
+)
+@pytest.mark.parametrize("cell", CELLS)
+def test_weight_gradients_of_many_rows_are_those_of_few_added_up(cell, options, isa):
+    """From 128 rows on they are summed in two groups of rows."""
+    op, rng = Op(cell), np.random.default_rng(2)
+    for (batch, steps, features, units), state in itertools.product(GROUPS, (True, False)):
+        inputs = problem(cell, batch, steps, features, units, state=state)
+        given = {"go_backwards": "go_backwards" in options}
+        by_row = {"d": rng.standard_normal((batch, steps, units))}
+        if "lengths" in options:  # of the longest half is more than half of the frames
+            by_row["lengths"] = np.sort(rng.integers(0, steps + 1, batch))
+        if "mask" in options:
+            by_row["mask"] = random_mask(batch, steps)
+        if "one_hot" in options:
+            inputs["x"] = np.eye(features)[rng.integers(0, features, (batch, steps))]
+        if "repeat" in options:
+            inputs["x"], given["repeat"] = inputs["x"][:, 0], steps
+
+        def gradients(rows, inputs=inputs, by_row=by_row, given=given):
+            part = {name: value[rows] for name, value in by_row.items()}
+            d, x = part.pop("d"), inputs["x"][rows]
+            start = {k: tuple(s[rows] for s in v) for k, v in inputs.items() if k == "initial_state"}
+            _, _, saved = op.forward(**{**inputs, "x": x, **start}, **part, **given)
+            found = op.backward(saved, d)
+            return [getattr(found, name) for name in WEIGHTS]
+
+        few = [gradients(slice(at, at + 50)) for at in range(0, batch, 50)]
+        for name, got, *parts in zip(WEIGHTS, gradients(slice(None)), *few, strict=True):
+            assert_close(got, sum(parts), np.float64, f"{name} {batch} {state}")
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -108,6 +108,8 @@ FASTSEQ_OUTLINE void product_tile(const Product<T>& p, std::ptrdiff_t first_row,
     if (first) {
       b = p.b;
       b_group = p.b_group;
+    } else {
+      b += p.b_skip;
     }
   }
   T* c = p.c + first_row * p.c_row;
@@ -216,8 +218,8 @@ void product_columns(const Product<T>& all, int vectors) {
     p.blocks = smaller(block_step, all.blocks - block);
     for (std::ptrdiff_t k = 0, depth = 0; k < all.depth; k += depth) {
       depth = smaller(most, all.depth - k);
-      const T* after = b + p.blocks * depth * all.b_row;
-      const bool last = block + p.blocks == all.blocks && k + depth == all.depth;
+      const bool whole = k + depth == all.depth, last = whole && block + p.blocks == all.blocks;
+      const T* after = b + p.blocks * (depth * all.b_row + (whole ? all.b_skip : 0));
       pass(all.a + block * all.a_block + (all.a_transposed ? k * all.a_row : k), b, depth,
            last ? all.next_b : after);
       b = after;

@@ -33,12 +33,13 @@ struct Product {
   std::ptrdiff_t blocks, depth;
   bool a_transposed;
 
-  // B(k, v): b[k * b_row + v / group * b_group + v % group * lanes], k counted through all blocks. Groups lie
-  // side by side unless the caller says otherwise.
+  // B(k, v): b[k * b_row + v / group * b_group + v % group * lanes], k counted through all blocks, which
+  // follow each other, as groups lie side by side, unless the caller says otherwise.
   const T* b;
   std::ptrdiff_t b_row;
   int group = pair_vectors;  // or 3
   std::ptrdiff_t b_group = pair_vectors * Vec<T>::lanes;
+  std::ptrdiff_t b_skip = 0;  // more elements of B between a block and the next
 
   // A row-major product that comes first: lead_depth more k, of lead_a[r * lead_row + k] and
   // lead_b[k * b_row + v / group * lead_group + v % group * lanes].

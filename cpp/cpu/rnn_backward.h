@@ -263,19 +263,72 @@ class BackwardLoop {
     }
   }
 
-  // out (+)= a' d over `frames` frames: one panel of a weight gradient. next_d is what is read after d.
+  // Frames that weight gradients are summed over at once: `blocks` times `count` neighbours, `stride` apart.
+  struct Stretch {
+    std::ptrdiff_t first, count, blocks, stride;
+  };
+
+  // f(first frame, one past the last) for each block of a stretch.
+  template <class F>
+  FASTSEQ_INLINE static void each_block_of(const Stretch& s, F f) {
+    for (std::ptrdiff_t block = 0, at = s.first; block < s.blocks; ++block, at += s.stride)
+      f(at, at + s.count);
+  }
+
+  // f(stretch) for neighbours [begin, end), a chunk at a time.
+  template <class F>
+  FASTSEQ_INLINE static void each_chunk(std::ptrdiff_t begin, std::ptrdiff_t end, F f) {
+    for (std::ptrdiff_t count; begin < end; begin += count) {
+      count = smaller(weight_chunk, end - begin);
+      f(Stretch{begin, count, 1, count});
+    }
+  }
+
+  // f(stretch) for all frames of some rows, in the order of steps: about a chunk each, and none has both
+  // frames with a state before them and frames without, unless the rows are all there are.
+  template <class F>
+  FASTSEQ_INLINE void each_stretch(Range rows, F f) const {
+    if (rows.begin == 0 && rows.end == call_.batch) return each_chunk(0, call_.frames.count, f);
+    for (std::ptrdiff_t step = 0, next; step < call_.frames.steps; step = next) {
+      const std::ptrdiff_t stride = share_.active(step), from = call_.frames.first[step] + rows.begin,
+                           count = smaller(rows.end, stride) - rows.begin;
+      if (count <= 0) return;  // rows of fewer steps are over
+      next = step + 1;
+      if (count >= weight_chunk) {
+        each_chunk(from, from + count, f);
+        continue;
+      }
+      const std::ptrdiff_t most = has_h(step) ? step + weight_chunk / count : next;
+      while (next < smaller(most, call_.frames.steps) && share_.active(next) == stride) ++next;
+      f(Stretch{from, count, next - step, stride});
+    }
+  }
+
+  // The part of a stretch whose frames have a state before them.
+  Stretch with_states(Stretch s) const {
+    const std::ptrdiff_t first = call_.h0 ? 0 : call_.frames.first[1], left_out = first - s.first;
+    if (left_out <= 0) return s;
+    s.first = first;
+    s.count = larger(s.count - left_out, 0);
+    return s;
+  }
+
+  // out (+)= a' d over a stretch: one panel of a weight gradient. a and d are those of frame 0; next_d is
+  // what is read next.
   FASTSEQ_OUTLINE static void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d,
-                                    int size, std::ptrdiff_t frames, bool add, T* out, const T* next_d) {
+                                    int size, const Stretch& s, bool add, T* out, const T* next_d) {
     Product<T> q = {};
     q.rows = rows;
-    q.a = a;
+    q.a = a + s.first * a_row;
     q.a_row = a_row;
-    q.blocks = 1;
-    q.depth = frames;
+    q.a_block = s.stride * a_row;
+    q.blocks = s.blocks;
+    q.depth = s.count;
     q.a_transposed = true;
-    q.b = d;
+    q.b = d + s.first * S::frame;
     q.b_row = S::frame;
-    q.next_b = next_d;
+    q.b_skip = (s.stride - s.count) * S::frame;
+    if (s.blocks == 1) q.next_b = next_d;
     q.init = add ? out : nullptr;
     q.init_row = size;
     q.init_vector = L;
@@ -285,87 +338,115 @@ class BackwardLoop {
     product(q, size / L);
   }
 
-  // All weights of a panel while a chunk's gradients of its sums are in cache.
+  // Members take panels, of groups of rows. Where there are as many groups as members, the rows are the
+  // member's own, and no gate is read by another core than the one that wrote it: sums cross, once.
   void weight_gradients() {
-    const Range panels = part_of(call_.panels, share_.team);
-    if (b_.drepeated && (b_.dkernel || b_.dbias))
-      each_chunk(call_.batch, panels, [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count) {
-        input_weights(p, b_.drepeated + (p * call_.batch + at) * S::frame, at, count);
-      });
-    const bool inputs = !b_.drepeated && (b_.dkernel || b_.dbias);
-    if (inputs || b_.drecurrent_kernel)
-      each_chunk(call_.frames.count, panels, [&](std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count) {
-        if (inputs) input_weights(p, gates(p, at), at, count);
-        if (b_.drecurrent_kernel)
-          recurrent_weights(p, at, count, p + 1 < panels.end ? gates(p + 1, at) : nullptr);
-      });
-    give_weights(panels);
+    const Range mine = part_of(b_.groups * call_.panels, share_.team);
+    for (int group = 0; group < b_.groups; ++group) {
+      const std::ptrdiff_t before = group * call_.panels;
+      const Range panels = {larger(mine.begin - before, 0), smaller(mine.end - before, call_.panels)};
+      if (panels.begin < panels.end) weights_of(before, share_.rows_of(group, b_.groups), panels);
+    }
+    if (b_.groups > 1) share_.meet();
+    give_weights();
   }
 
-  void input_weights(std::ptrdiff_t p, const T* d, std::ptrdiff_t at, std::ptrdiff_t count) {
+  // All weights of some panels, from the frames of a group's rows; `before` panels are those of other groups.
+  void weights_of(std::ptrdiff_t before, Range rows, Range panels) {
+    bool any_input = false, any_state = false;
+    const auto each_panel = [&](auto f) {
+      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) f(p);
+    };
+    const auto add_inputs = [&](std::ptrdiff_t p, const T* d, const Stretch& s) {
+      if (b_.dkernel || b_.dbias) input_weights(before + p, d, s, any_input);
+    };
+    const auto add_states = [&](std::ptrdiff_t p, const Stretch& s) {
+      if (b_.drecurrent_kernel)
+        recurrent_weights(before + p, gates(p, 0), s, any_state,
+                          p + 1 < panels.end ? gates(p + 1, s.first) : nullptr);
+    };
+    if (b_.drepeated)
+      each_chunk(rows.begin, rows.end, [&](const Stretch& s) {
+        each_panel([&](std::ptrdiff_t p) { add_inputs(p, b_.drepeated + p * call_.batch * S::frame, s); });
+        any_input = true;
+      });
+    each_stretch(rows, [&](const Stretch& s) {
+      const Stretch states = with_states(s);
+      each_panel([&](std::ptrdiff_t p) {  // all of a panel while its gates are in cache
+        if (!b_.drepeated) add_inputs(p, gates(p, 0), s);
+        if (states.count > 0) add_states(p, states);
+      });
+      any_input = true;
+      any_state = any_state || states.count > 0;
+    });
+    each_panel([&](std::ptrdiff_t p) {  // of no frames: zeros
+      const Stretch none = {0, 0, 1, 0};
+      if (!any_input) add_inputs(p, gates(p, 0), none);
+      if (!any_state) add_states(p, none);
+    });
+  }
+
+  // Of a panel, whose gates d begins with.
+  void input_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add) {
     const std::ptrdiff_t D = call_.features;
-    if (b_.dkernel && call_.places && one_place_each(call_.places, at, at + count))
-      add_placed(p, d + S::input_at, at, count);
+    if (b_.dkernel && call_.places && one_place_each(s))
+      add_placed(q, d + S::input_at, s, add);
     else if (b_.dkernel)
-      outer(call_.inputs + at * D, D, D, d + S::input_at, S::input, count, at > 0,
-            b_.dkernel_panels + p * D * S::input, nullptr);
-    if (b_.dbias) sum_frames(d, count, at > 0, b_.dbias_panels + p * S::frame);
+      outer(call_.inputs, D, D, d + S::input_at, S::input, s, add, b_.dkernel_panels + q * D * S::input,
+            nullptr);
+    if (b_.dbias) sum_frames(d, s, add, b_.dbias_panels + q * S::frame);
+  }
+
+  bool one_place_each(const Stretch& s) const {
+    bool each = true;
+    each_block_of(s, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+      each = each && FASTSEQ_TARGET::one_place_each(call_.places, from, to);
+    });
+    return each;
   }
 
   // The kernel's gradient from frames of at most one feature, with the bits of the product.
-  FASTSEQ_OUTLINE void add_placed(std::ptrdiff_t p, const T* d, std::ptrdiff_t at, std::ptrdiff_t count) {
-    T* panel = b_.dkernel_panels + p * call_.features * S::input;
-    if (at == 0)
+  FASTSEQ_OUTLINE void add_placed(std::ptrdiff_t q, const T* d, const Stretch& s, bool add) {
+    T* panel = b_.dkernel_panels + q * call_.features * S::input;
+    if (!add)
       for (std::ptrdiff_t i = 0; i < call_.features * S::input; ++i) panel[i] = T(0);
-    for (std::ptrdiff_t i = at; i < at + count; ++i, d += S::frame) {
-      const std::int32_t k = call_.places[i];
-      if (k == no_place) continue;
-      const V x(call_.inputs[i * call_.features + k]);
-      T* row = panel + k * S::input;
-      for (int j = 0; j < S::input; j += L) (V::load(row + j) + x * V::load(d + j)).store(row + j);
-    }
+    each_block_of(s, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
+      for (std::ptrdiff_t i = from; i < to; ++i) {
+        const std::int32_t k = call_.places[i];
+        if (k == no_place) continue;
+        const V x(call_.inputs[i * call_.features + k]);
+        const T* sums = d + i * S::frame;
+        T* row = panel + k * S::input;
+        for (int j = 0; j < S::input; j += L) (V::load(row + j) + x * V::load(sums + j)).store(row + j);
+      }
+    });
   }
 
-  // Frames without a state before them take no part.
-  void recurrent_weights(std::ptrdiff_t p, std::ptrdiff_t at, std::ptrdiff_t count, const T* next_d) {
-    const std::ptrdiff_t H = call_.units, end = at + count;
-    const std::ptrdiff_t first = call_.h0 ? 0 : call_.frames.steps > 0 ? call_.frames.first[1] : 0;
-    if (end <= first && end < call_.frames.count) return;
-    const bool add = at > first;
-    if (at < first) at = first;
-    const std::ptrdiff_t frames = at < end ? end - at : 0;  // none at all: zeros
-    const T* d = gates(p, at);
-    outer(call_.h_in + at * call_.state_row, call_.state_row, H, d + S::open_at, S::open, frames, add,
-          b_.dopen_panels + p * H * S::open, two_products ? nullptr : next_d);
+  void recurrent_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add, const T* next_d) {
+    const std::ptrdiff_t H = call_.units;
+    outer(call_.h_in, call_.state_row, H, d + S::open_at, S::open, s, add, b_.dopen_panels + q * H * S::open,
+          two_products ? nullptr : next_d);
     if constexpr (two_products)
-      outer(call_.reset + at * call_.state_row, call_.state_row, H, d + S::close_at, S::close, frames, add,
-            b_.dclose_panels + p * H * S::close, next_d);
+      outer(call_.reset, call_.state_row, H, d + S::close_at, S::close, s, add,
+            b_.dclose_panels + q * H * S::close, next_d);
   }
 
-  // f(panel, first frame, frames) in the order of frames; once with no frames where there are none.
-  template <class F>
-  FASTSEQ_INLINE static void each_chunk(std::ptrdiff_t frames, Range panels, F f) {
-    std::ptrdiff_t at = 0;
-    do {
-      const std::ptrdiff_t count = smaller(weight_chunk, frames - at);
-      for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) f(p, at, count);
-      at += count;
-    } while (at < frames);
-  }
-
-  FASTSEQ_OUTLINE static void sum_frames(const T* d, std::ptrdiff_t frames, bool add, T* out) {
+  FASTSEQ_OUTLINE static void sum_frames(const T* d, const Stretch& s, bool add, T* out) {
     for (int j = 0; j < S::frame; j += L) {
       V sums = add ? V::load(out + j) : V(T(0));
-      for (std::ptrdiff_t i = 0; i < frames; ++i) sums += V::load(d + i * S::frame + j);
+      each_block_of(s, [&](std::ptrdiff_t from, std::ptrdiff_t to) FASTSEQ_INLINED {
+        for (std::ptrdiff_t i = from; i < to; ++i) sums += V::load(d + i * S::frame + j);
+      });
       sums.store(out + j);
     }
   }
 
-  // Panels of a gradient to Keras's (depth, gates * H), or added to what is there.
+  // Some rows of a gradient's panels, those of all groups added up, to Keras's (depth, gates * H), or added
+  // to what is there.
   FASTSEQ_OUTLINE void give_kernel(const T* panels_of, std::ptrdiff_t depth, int slot_first, int slot_count,
-                                   Range panels, bool add, T* to) {
-    const std::ptrdiff_t row = S::layout.gates * call_.units;
-    for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the gradient is changed as it lies
+                                   Range rows, Range panels, bool add, T* to) {
+    const std::ptrdiff_t row = S::layout.gates * call_.units, panel = depth * slot_count * S::width;
+    for (std::ptrdiff_t k = rows.begin; k < rows.end; ++k)  // outermost: the gradient is changed as it lies
       for (int slot = 0; slot < slot_count; ++slot) {
         const T* from = panels_of + (k * slot_count + slot) * S::width;
         T* out = to + k * row + S::layout.gate_of_slot[slot_first + slot] * call_.units;
@@ -373,30 +454,44 @@ class BackwardLoop {
           for (std::ptrdiff_t j = 0; j < S::width; j += L) {
             const std::ptrdiff_t u = p * S::width + j, left = call_.units - u;
             if (left <= 0) break;
-            V value = V::load(from + p * depth * slot_count * S::width + j);
+            V value = V::load(from + p * panel + j);
+            for (int group = 1; group < b_.groups; ++group)
+              value += V::load(from + (group * call_.panels + p) * panel + j);
             if (add) value = V::load_part(out + u, left) + value;
             value.store_part(out + u, left);
           }
       }
   }
 
-  void give_weights(Range panels) {
+  // Members give the panels they have, or, where groups are added up, the rows of all panels that they pack.
+  void give_weights() {
+    const bool alone = b_.groups == 1;
+    const Range part = part_of(call_.panels, share_.team), all = {0, call_.panels};
+    const auto give = [&](const T* panels_of, std::ptrdiff_t depth, int first, int count, bool add, T* to) {
+      const Range rows = alone ? Range{0, depth} : part_of(depth, share_.team);
+      give_kernel(panels_of, depth, first, count, rows, alone ? part : all, add, to);
+    };
     if (b_.dkernel)
-      give_kernel(b_.dkernel_panels, call_.features, S::layout.input_first, S::layout.input_count, panels,
-                  b_.add_kernel, b_.dkernel);
+      give(b_.dkernel_panels, call_.features, S::layout.input_first, S::layout.input_count, b_.add_kernel,
+           b_.dkernel);
     if (b_.drecurrent_kernel) {
-      give_kernel(b_.dopen_panels, call_.units, S::layout.open_first, S::layout.open_count, panels,
-                  b_.add_recurrent, b_.drecurrent_kernel);
+      give(b_.dopen_panels, call_.units, S::layout.open_first, S::layout.open_count, b_.add_recurrent,
+           b_.drecurrent_kernel);
       if (two_products)
-        give_kernel(b_.dclose_panels, call_.units, S::layout.close_first, S::layout.close_count, panels,
-                    b_.add_recurrent, b_.drecurrent_kernel);
+        give(b_.dclose_panels, call_.units, S::layout.close_first, S::layout.close_count, b_.add_recurrent,
+             b_.drecurrent_kernel);
     }
-    if (!b_.dbias) return;
+    if (b_.dbias) give_bias(part);
+  }
+
+  void give_bias(Range panels) {
     const std::ptrdiff_t row = S::layout.gates * call_.units;
     for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
       for (int slot = 0; slot < S::layout.slots; ++slot)
         for (int j = 0; j < S::width && p * S::width + j < call_.units; ++j) {
-          const T value = b_.dbias_panels[p * S::frame + slot * S::width + j];
+          T value(0);
+          for (int group = 0; group < b_.groups; ++group)
+            value += b_.dbias_panels[(group * call_.panels + p) * S::frame + slot * S::width + j];
           T* out = b_.dbias + S::layout.gate_of_slot[slot] * call_.units + p * S::width + j;
           const auto give = [&](T& to) { to = b_.add_bias ? to + value : value; };
           if (cell != Cell::gru_after || slot > 0) give(out[0]);

@@ -21,6 +21,7 @@ FASTSEQ_INLINE Range part_of(std::ptrdiff_t n, const Team& team, std::ptrdiff_t 
 }
 
 FASTSEQ_INLINE std::ptrdiff_t smaller(std::ptrdiff_t a, std::ptrdiff_t b) { return a < b ? a : b; }
+FASTSEQ_INLINE std::ptrdiff_t larger(std::ptrdiff_t a, std::ptrdiff_t b) { return a > b ? a : b; }
 
 // Bytes of packed weights that come in time by themselves, from step to step. With few rows, requests for
 // what the third level of cache holds cost more than they save: 6 to 13 %.
@@ -59,14 +60,15 @@ struct Share {
       panels = part_of(call.panels, team, panel_unit);
       shared_steps = true;
     } else {
-      rows = {row_at(team.index), row_at(team.index + 1)};
+      rows = rows_of(team.index, team.count);
     }
   }
 
-  // The first row of a member: equal numbers of frames, not of rows.
-  std::ptrdiff_t row_at(int member) const {
-    if (member >= team.count) return call.batch;
-    const std::ptrdiff_t target = frames.count * member / team.count;
+  // Part `index` of `count` of the rows: equal numbers of frames, not of rows.
+  Range rows_of(int index, int count) const { return {row_at(index, count), row_at(index + 1, count)}; }
+  std::ptrdiff_t row_at(int index, int count) const {
+    if (index >= count) return call.batch;
+    const std::ptrdiff_t target = frames.count * index / count;
     std::ptrdiff_t row = 0, seen = 0;
     while (row < call.batch && seen < target) seen += frames.row_steps[row++];
     return row;
@@ -163,11 +165,11 @@ FASTSEQ_INLINE void set_packed(Product<T>& q, const T* packed, std::ptrdiff_t de
 // Keras's (depth, gates * H) kernel -> [panel][group of registers][depth][group][L], registers counted
 // through [slots][width], zero where a panel passes the units.
 template <class T, Cell cell, int slot_first, int slot_count>
-FASTSEQ_OUTLINE void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, Range panels,
-                                 T* packed) {
+FASTSEQ_OUTLINE void pack_panels(const T* kernel, std::ptrdiff_t depth, std::ptrdiff_t units, Range rows,
+                                 Range panels, T* packed) {
   using S = Share<T, cell>;
   const std::ptrdiff_t row = S::layout.gates * units;
-  for (std::ptrdiff_t k = 0; k < depth; ++k)  // rows outermost: the kernel is read as it lies
+  for (std::ptrdiff_t k = rows.begin; k < rows.end; ++k)  // rows outermost: the kernel is read as it lies
     for (int slot = 0; slot < slot_count; ++slot) {
       const T* from = kernel + k * row + S::layout.gate_of_slot[slot_first + slot] * units;
       for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)

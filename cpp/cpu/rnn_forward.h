@@ -134,18 +134,23 @@ class ForwardLoop {
            call_.features <= rows * joined_features_of_row;
   }
 
-  // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet.
+  // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet. Where
+  // members own rows, all read all packed weights: then each packs rows of the weights, those it added
+  // gradients up for, which its core may still have.
   void prepare() {
-    const Range panels = part_of(call_.panels, share_.team);
+    const bool by_rows = !share_.shared_steps;
+    const Range part = part_of(call_.panels, share_.team), panels = by_rows ? Range{0, call_.panels} : part;
+    const Range features = by_rows ? part_of(call_.features, share_.team) : Range{0, call_.features};
+    const Range units = by_rows ? part_of(call_.units, share_.team) : Range{0, call_.units};
     constexpr CellLayout at = S::layout;
-    pack_panels<T, cell, at.input_first, at.input_count>(call_.kernel, call_.features, call_.units, panels,
-                                                         f_.packed_kernel);
+    pack_panels<T, cell, at.input_first, at.input_count>(call_.kernel, call_.features, call_.units, features,
+                                                         panels, f_.packed_kernel);
     pack_panels<T, cell, at.open_first, at.open_count>(call_.recurrent_kernel, call_.units, call_.units,
-                                                       panels, f_.packed_open);
+                                                       units, panels, f_.packed_open);
     if constexpr (two_products)
       pack_panels<T, cell, at.close_first, at.close_count>(call_.recurrent_kernel, call_.units, call_.units,
-                                                           panels, f_.packed_close);
-    pack_bias<T, cell>(call_.bias, call_.units, panels, f_.packed_bias);
+                                                           units, panels, f_.packed_close);
+    pack_bias<T, cell>(call_.bias, call_.units, part, f_.packed_bias);
     const Range rows = part_of(call_.batch, share_.team);
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) prepare_row(r, call_.frames.row_sequence[r]);
   }

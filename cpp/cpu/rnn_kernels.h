@@ -117,8 +117,9 @@ struct RnnBackward {
   T* dx_rows;  // [member][chunk frames][feature_row]
   std::ptrdiff_t feature_row, dx_member;  // elements of one row, of one member's part
   T* drepeated;  // [panel][row][slot][width][L]: gate gradients summed over steps, or null
-  T *dkernel_panels, *dopen_panels, *dclose_panels;  // [panel][D or H][slots][width][L]
-  T* dbias_panels;                                   // [panel][slot][width][L]
+  int groups;    // of rows whose weight gradients are summed apart
+  T *dkernel_panels, *dopen_panels, *dclose_panels;  // [group][panel][D or H][slots][width][L]
+  T* dbias_panels;                                   // [group][panel][slot][width][L]
   // Outputs; null where not wanted. dx is zeroed by the caller where no frame writes.
   T *dx, *dkernel, *drecurrent_kernel, *dbias, *dh0, *dc0;
   bool add_kernel, add_recurrent, add_bias;  // add to what is there; the others are assigned

@@ -14,10 +14,13 @@ void pack_layer(const RnnPacked<T>& to, const T* kernel, const T* recurrent_kern
   using S = Share<T, cell>;
   constexpr CellLayout at = S::layout;
   const Range all = {0, to.panels};
-  pack_panels<T, cell, at.input_first, at.input_count>(kernel, to.features, to.units, all, to.kernel);
-  pack_panels<T, cell, at.open_first, at.open_count>(recurrent_kernel, to.units, to.units, all, to.open);
+  pack_panels<T, cell, at.input_first, at.input_count>(kernel, to.features, to.units, {0, to.features}, all,
+                                                       to.kernel);
+  pack_panels<T, cell, at.open_first, at.open_count>(recurrent_kernel, to.units, to.units, {0, to.units}, all,
+                                                     to.open);
   if constexpr (at.close_count > 0)
-    pack_panels<T, cell, at.close_first, at.close_count>(recurrent_kernel, to.units, to.units, all, to.close);
+    pack_panels<T, cell, at.close_first, at.close_count>(recurrent_kernel, to.units, to.units, {0, to.units},
+                                                         all, to.close);
   pack_bias<T, cell>(bias, to.units, all, to.bias);
 }
 

@@ -52,6 +52,8 @@ constexpr double flops_worth_a_member = 4e5;
 constexpr std::ptrdiff_t rows_worth_a_member = 24, rows_worth_large_weights = 48;
 constexpr std::ptrdiff_t large_weights = 512 * 1024;  // bytes
 constexpr std::ptrdiff_t units_worth_a_member = 32;
+// With fewer, the products over a group's frames are of too short runs.
+constexpr std::ptrdiff_t rows_worth_a_group = 64;
 // From so many features on, frames are looked through for those of one feature only.
 constexpr std::ptrdiff_t features_worth_a_look = 8;
 
@@ -75,6 +77,18 @@ Sharing choose_sharing(double flops, const RnnCall<T>& c, int threads) {
   const std::ptrdiff_t by_rows = std::min(members, batch);
   if (by_units >= by_rows && by_units > 1) return {static_cast<int>(by_units), true};
   return {static_cast<int>(std::max<std::ptrdiff_t>(by_rows, 1)), false};
+}
+
+// Groups of rows whose weight gradients are summed apart and then added up, whoever sums them: the sizes
+// alone say how many, so that results do not depend on the threads. Two, where members own rows (with two
+// members each then reads the gates it wrote) and gates are more than the sums that are added up.
+template <class T>
+int weight_groups(const RnnCall<T>& c) {
+  const std::ptrdiff_t gates = cell_layout(c.cell).gates;
+  const std::ptrdiff_t read =
+      c.frames.count * (gates + 1) * c.units + (c.repeat ? 0 : c.frames.count * c.features);
+  const std::ptrdiff_t summed = (c.features + c.units) * gates * c.units;
+  return c.batch >= 2 * rows_worth_a_group && read >= 2 * summed ? 2 : 1;
 }
 
 template <class T>
@@ -252,6 +266,7 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
   b.dh0 = g.dh0;
   b.dc0 = g.dc0;
   b.want_dh0 = g.dh0 != nullptr;
+  b.groups = weight_groups(c);
   b.feature_row = round_up(c.features, size.lanes);
   const std::ptrdiff_t most = c.repeat ? c.batch : std::min(c.frames.count, c.chunk_steps_frames + c.batch);
   b.dx_member = c.repeat ? 0 : most * b.feature_row;
@@ -267,10 +282,10 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
     l.take(b.dc, c.batch * c.state_row, lstm);
     l.take(b.dx_rows, most * b.feature_row * (c.repeat ? 1 : sharing.members), g.dx != nullptr);
     l.take(b.drepeated, size.panels * c.batch * size.frame, c.repeat);
-    l.take(b.dkernel_panels, size.panels * c.features * size.input, g.dkernel != nullptr);
-    l.take(b.dopen_panels, size.panels * c.units * size.open, g.drecurrent_kernel != nullptr);
-    l.take(b.dclose_panels, size.panels * c.units * size.close, g.drecurrent_kernel && two);
-    l.take(b.dbias_panels, size.panels * size.frame, g.dbias != nullptr);
+    l.take(b.dkernel_panels, b.groups * size.panels * c.features * size.input, g.dkernel != nullptr);
+    l.take(b.dopen_panels, b.groups * size.panels * c.units * size.open, g.drecurrent_kernel != nullptr);
+    l.take(b.dclose_panels, b.groups * size.panels * c.units * size.close, g.drecurrent_kernel && two);
+    l.take(b.dbias_panels, b.groups * size.panels * size.frame, g.dbias != nullptr);
     l.take(gates_kept, gate_elements, keep);
   });
   if (keep) {
