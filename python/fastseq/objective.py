@@ -238,11 +238,9 @@ class Objective:
     def _prepare_optimizer(self, variables: Sequence[Variable]) -> None:
         optimizer = self.optimizer
         assert optimizer is not None
-        pairs = segments(variables, merge=optimizer.merges)
-        self._begins = [value.ctypes.data for value, _ in pairs]
+        pairs = segments(variables)
         if not optimizer.built:
-            apart = None if optimizer.merges else [optimizer.decays(variable) for variable in variables]
-            optimizer.build(pairs, apart)
+            optimizer.build(pairs, [optimizer.decays(variable) for variable in variables])
         elif not optimizer.built_for(pairs):
             rule = "be new, or have been used for the same weights"
             raise ValueError(message("compile", "optimizer", rule, "one used for other weights"))
@@ -254,19 +252,12 @@ class Objective:
         """For each slot of the optimizer the part that belongs to each variable, as views."""
         optimizer = self.optimizer
         assert optimizer is not None
-        views: dict[str, list[Array]] = {}
-        names = optimizer.state_names
-        for name, arrays in zip(names, optimizer.state, strict=True):
-            views[name] = []
-            for variable in self._variables:
-                at = variable.value.ctypes.data
-                for begin, array in zip(self._begins, arrays, strict=True):
-                    first = (at - begin) // array.itemsize
-                    if 0 <= first < array.size and array.dtype == variable.dtype:
-                        part = array[first : first + variable.value.size]
-                        views[name].append(part.reshape(variable.shape))
-                        break
-        return views
+        return {
+            name: [
+                array.reshape(variable.shape) for array, variable in zip(arrays, self._variables, strict=True)
+            ]
+            for name, arrays in zip(optimizer.state_names, optimizer.state, strict=True)
+        }
 
     def optimizer_state(self) -> dict[str, list[Array]]:
         """What the optimizer keeps, by slot an array per variable; empty before the first step."""

@@ -36,7 +36,7 @@ class _Store:
             view[...] = variable.value
             variable.value = view
             variable.gradient = self.gradients[begin:end].reshape(shape)
-            variable.place = (self, begin, begin + size)
+            variable.place = (self, begin)
             begin += size
 
 
@@ -53,19 +53,12 @@ def pack(variables: Iterable[Variable]) -> None:
         _Store(group, dtype)
 
 
-def segments(variables: Iterable[Variable], merge: bool = True) -> list[tuple[Array, Array]]:
-    """(value, gradient) flat arrays that cover packed ``variables``; neighbours are one segment.
-
-    Args:
-        variables: Packed variables, each counted once.
-        merge: False gives one segment per variable, for settings that differ between them.
-    """
-    spans: list[tuple[_Store, int, int]] = []
+def segments(variables: Iterable[Variable]) -> list[tuple[Array, Array]]:
+    """(value, gradient) flat arrays of each of the packed ``variables``, each counted once."""
+    found = []
     for variable in dict.fromkeys(variables):
         assert variable.place is not None
-        store, begin, end = variable.place
-        if merge and spans and spans[-1][0] is store and spans[-1][2] == begin:
-            spans[-1] = (store, spans[-1][1], end)
-        else:
-            spans.append((store, begin, end if merge else begin + variable.value.size))
-    return [(store.values[begin:end], store.gradients[begin:end]) for store, begin, end in spans]
+        store, begin = variable.place
+        part = slice(begin, begin + variable.value.size)
+        found.append((store.values[part], store.gradients[part]))
+    return found

@@ -144,11 +144,6 @@ class Optimizer(FromArguments):
             raise RuntimeError(f"{function}: it must be called before training, got an optimizer in use")
         self._kept_from_decay = set(var_list or ()), list(var_names or ())
 
-    @property
-    def merges(self) -> bool:
-        """Whether neighbouring variables may be given as one segment: no setting differs between them."""
-        return "clipnorm" not in self.clipping and not any(self._kept_from_decay)
-
     def decays(self, variable: Variable) -> bool:
         """Whether weight decay is for this variable."""
         variables, names = self._kept_from_decay
@@ -158,8 +153,7 @@ class Optimizer(FromArguments):
         """Takes the parameters it will change, and starts its own state.
 
         Args:
-            variables: (value, gradient) flat arrays of one dtype each, such as ``graph.segments`` makes:
-                one per variable unless it ``merges``, then as few as possible.
+            variables: (value, gradient) flat arrays, such as ``graph.segments`` makes.
             decays: For each of them whether weight decay is for it; None for all.
         """
         self._table = ops.ParameterTable(variables, decays)
@@ -243,7 +237,7 @@ class Optimizer(FromArguments):
 
     @property
     def state(self) -> list[list[Array]]:
-        """For each of ``state_names`` its arrays, one per segment: what a resumed training needs."""
+        """For each of ``state_names`` its arrays, one per variable: what a resumed training needs."""
         return list(self._state.values())
 
     def get_config(self) -> dict[str, Any]:
