@@ -201,7 +201,7 @@ def test_long_texts_shrink():
 def test_curriculum():
     assert [style_of(epoch) for epoch in (0, 2)] == [Style()] * 2
     assert [style_of(epoch) for epoch in (3, 5)] == [Style(random_height=True)] * 2
-    assert [style_of(epoch) for epoch in (6, 8)] == [Style(several_fonts=True)] * 2
+    assert [style_of(epoch) for epoch in (6, 8)] == [Style(random_height=True, several_fonts=True)] * 2
     assert [style_of(epoch) for epoch in (9, 24)] == [EVERYTHING] * 2
 
 

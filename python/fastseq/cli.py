@@ -132,7 +132,8 @@ def _add_ocr(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "With --weights and --read it reads images.",
     )
     add = parser.add_argument
-    add("--epochs", type=int, default=6, help="epochs to train (%(default)s); from 10 all fonts, askew")
+    lessons = "from 7 several fonts, from 10 askew"
+    add("--epochs", type=int, default=6, help=f"epochs to train (%(default)s); {lessons}")
     joined = "how the directions are joined: as in the Keras example, or place by place (%(default)s)"
     add("--variant", choices=("original", "bidirectional"), default="bidirectional", help=joined)
     add("--units", type=int, default=512, help="units of each GRU (%(default)s)")
