@@ -93,6 +93,7 @@ def test_second_phase_begins_with_the_weights_of_the_first(small, tmp_path):
     data.curriculum.seed = 0
     for index in range(len(data)):
         model.train_on_batch(*data[index])
+    model.optimizer.finalize()
     for a, b in zip(model.get_weights(), result.model.get_weights(), strict=True):
         assert np.array_equal(a, b)
     only_wide = train_ocr(**{**SMALL, "epochs": 1, "wide_from": 0})
@@ -155,6 +156,28 @@ def test_ctrl_c_keeps_what_was_learnt(ctrl_c, capsys, monkeypatch):
     assert result.history.epoch == [0, 1]
     assert result.model.input_shape == (None, 64, 64, 1)
     assert "Interrupted: keeping what was learnt." in capsys.readouterr().out
+    optimizer = result.model.optimizer
+    assert optimizer.iterations % 3 != 0
+    for variable, average in zip(result.model.trainable_weights, optimizer.state[-1], strict=True):
+        assert np.array_equal(variable.value.ravel(), average)
+
+
+def test_means_are_read_and_kept_while_weights_are_trained(tmp_path):
+    result = train_ocr(**{**SMALL, "epochs": 2}, folder=tmp_path)
+    data = dataset(60, 16, width=64, seed=0)
+    fastseq.set_seed(0)
+    model = ocr_model(64, units=6, variant=result.configuration["variant"])
+    model.compile(ocr._optimizer(0.02), fastseq.losses.CTC(blank=-1, skip_steps=2))
+    for epoch in range(2):
+        data.curriculum.seed = 0
+        for index in range(len(data)):
+            model.train_on_batch(*data[index])
+        data.on_epoch_end()
+        kept = OcrResult.load(tmp_path / f"epoch_{epoch + 1:02d}.safetensors")
+        with model.optimizer.averaged():
+            for a, b in zip(model.get_weights(), kept.model.get_weights(), strict=True):
+                assert np.array_equal(a, b)
+        assert not np.array_equal(model.get_weights()[0], kept.model.get_weights()[0])
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,21 @@ class Optimizer(FromArguments):
         if self.use_ema and self.iterations:
             for (value, _), average in zip(self._pairs, self._state["average"], strict=True):
                 value[...] = average
+            Variable.changes += 1
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within it the parameters are their running means; as they are where none is kept."""
+        kept = self._pairs if self.use_ema and self.iterations else []
+        before = [value.copy() for value, _ in kept]
+        try:
+            for (value, _), average in zip(kept, self._state.get("average", ()), strict=False):
+                value[...] = average
+            Variable.changes += 1
+            yield
+        finally:
+            for (value, _), own in zip(kept, before, strict=True):
+                value[...] = own
             Variable.changes += 1
 
     def _update(self, rate: float) -> None:

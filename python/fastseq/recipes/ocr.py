@@ -163,10 +163,13 @@ def train_ocr(
 ) -> OcrResult:
     """Trains a model to read painted words, which get harder epoch by epoch.
 
-    Epochs 0 to 2 are plain; from 3 words stand at random heights; from 6 in many fonts; from 9 both, and
-    askew. From 20, the second phase, images are 512 wide, and from 21 texts are one or two words of up to
+    Epochs 0 to 2 are plain; from 3 words stand at random heights; from 6 in several fonts; from 9 askew. From
+    20, the second phase, images are 512 wide, and from 21 texts are one or two words of up to
     12 characters. After each epoch 256 validation images are read. Ctrl-C ends the training early and
     returns what was learnt so far.
+
+    What reads, and what is kept, is the running mean of the weights over about a hundred steps (Polyak and
+    Juditsky 1992, https://doi.org/10.1137/0330046): at a constant rate the weights themselves swing about it.
 
     Args:
         epochs: How many to train. 6 read one font at any height, 10 and more all of it; the run that the
@@ -185,7 +188,8 @@ def train_ocr(
         seed: Of words, images, initial weights and shuffling; None for a new one each time.
         verbose: 0 prints nothing, 1 a progress bar for each epoch, 2 one line for each epoch.
         learning_rate: Of SGD with Nesterov's momentum of 0.9.
-        fonts: "built-in" (Pillow's) and paths of font files; None for those the machine has.
+        fonts: "built-in" (Pillow's) and paths of font files; None for Pillow's and up to four that the
+            machine has.
         folder: Where to write, after each epoch, what has been learnt (epoch_07.safetensors) and a picture
             of images with what was read (epoch_07.png, where matplotlib is installed), and where training
             stands (training.safetensors); None for nowhere.
@@ -275,7 +279,8 @@ def train_ocr(
             say(f"Texts: {len(training)} to train on, such as {training[0]!r}; images: {across}x{HEIGHT}")
         if verbose and left:
             result.model.summary()
-        result.model.compile(_optimizer(learning_rate), losses.CTC(blank=-1, skip_steps=SKIPPED_STEPS))
+        optimizer = _optimizer(learning_rate)
+        result.model.compile(optimizer, losses.CTC(blank=-1, skip_steps=SKIPPED_STEPS))
         about = {"recipe": _NAME, "asked": asked, "chance": chance, "phase": phase}
         after_epoch = _AfterEpoch(
             result, dataset, samples if verbose else 0, target_edit_distance, folder, about
@@ -285,6 +290,8 @@ def train_ocr(
             result.model, say, dataset, None,
             initial_epoch=at, epochs=end, shuffle=False, callbacks=[after_epoch, *backup], verbose=verbose,
         )  # fmt: skip
+        if result.interrupted:
+            optimizer.finalize()  # as fit does at its end
         if result.interrupted or result.model.stop_training:
             break
     result.model.history = result.history
@@ -329,7 +336,9 @@ def _widen(result: OcrResult, width: int) -> None:
 def _optimizer(learning_rate: float) -> Any:
     # The example's clipnorm=5 meant the norm of all gradients to the Keras of its time; today's clips each
     # variable's, with which the first thousand steps learn next to nothing.
-    return fastseq.optimizers.SGD(learning_rate, momentum=0.9, nesterov=True, decay=1e-6, global_clipnorm=5)
+    return fastseq.optimizers.SGD(
+        learning_rate, momentum=0.9, nesterov=True, decay=1e-6, global_clipnorm=5, use_ema=True
+    )
 
 
 def decoded(probabilities: NDArray[np.float32], beam_width: int = 1) -> list[str]:
@@ -359,6 +368,11 @@ class _AfterEpoch(Callback):
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # training goes on from the weights themselves
+        with self.model.optimizer.averaged():
+            self._read(epoch, logs)
+
+    def _read(self, epoch: int, logs: dict[str, Any] | None) -> None:
         result = self.result
         x, texts = self.dataset.validation(EXAMPLES, epoch)
         probabilities = result.model.predict(x, batch_size=32, verbose=0)
