@@ -27,9 +27,17 @@ class BackwardLoop {
   const RnnBackward<T>& b_;
   const RnnCall<T>& call_;
   const S share_;
+  // Whether the last sums of a gradient go straight to Keras's matrix.
+  bool kernel_at_once_, recurrent_at_once_;
 
  public:
-  BackwardLoop(const RnnBackward<T>& b, const Team& team) : b_(b), call_(b.call), share_(b.call, team) {}
+  BackwardLoop(const RnnBackward<T>& b, const Team& team) : b_(b), call_(b.call), share_(b.call, team) {
+    const bool alone = b.groups == 1 && b.call.units % S::width == 0;
+    kernel_at_once_ =
+        alone && evenly(S::layout.input_first, S::layout.input_count) && !b.add_kernel && !b.call.places;
+    recurrent_at_once_ = alone && evenly(S::layout.open_first, S::layout.open_count) &&
+                         evenly(S::layout.close_first, S::layout.close_count) && !b.add_recurrent;
+  }
 
   void run() {
     prepare();
@@ -313,10 +321,20 @@ class BackwardLoop {
     return s;
   }
 
-  // out (+)= a' d over a stretch: one panel of a weight gradient. a and d are those of frame 0; next_d is
-  // what is read next.
-  FASTSEQ_OUTLINE static void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d,
-                                    int size, const Stretch& s, bool add, T* out, const T* next_d) {
+  // Whether the registers of these slots lie in a row of Keras's matrix at even distances, in this order.
+  static constexpr bool evenly(int slot_first, int slot_count) {
+    for (int i = 1; i < slot_count; ++i)
+      if (S::layout.gate_of_slot[slot_first + i] != S::layout.gate_of_slot[slot_first] + i) return false;
+    return slot_count <= 1 || S::layout.width == 1;
+  }
+
+  // sums (+)= a' d over a stretch, for some slots of panel p: a part of a weight gradient. The last stretch's
+  // go to Keras's matrix, unless it is null. a and d are those of frame 0; next_d is what is read next.
+  template <int slot_first, int slot_count>
+  FASTSEQ_OUTLINE void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d,
+                             const Stretch& s, bool add, T* sums, T* matrix, std::ptrdiff_t p,
+                             const T* next_d) const {
+    constexpr int size = slot_count * S::width;
     Product<T> q = {};
     q.rows = rows;
     q.a = a + s.first * a_row;
@@ -325,16 +343,22 @@ class BackwardLoop {
     q.blocks = s.blocks;
     q.depth = s.count;
     q.a_transposed = true;
-    q.b = d + s.first * S::frame;
+    q.b = d + s.first * S::frame + slot_first * S::width;
     q.b_row = S::frame;
     q.b_skip = (s.stride - s.count) * S::frame;
     if (s.blocks == 1) q.next_b = next_d;
-    q.init = add ? out : nullptr;
+    q.init = add ? sums : nullptr;
     q.init_row = size;
     q.init_vector = L;
-    q.c = out;
-    q.c_row = size;
-    q.c_vector = L;
+    if (matrix) {
+      q.c = matrix + S::layout.gate_of_slot[slot_first] * call_.units + p * S::width;
+      q.c_row = S::layout.gates * call_.units;
+      q.c_vector = slot_count == 1 ? L : call_.units;
+    } else {
+      q.c = sums;
+      q.c_row = size;
+      q.c_vector = L;
+    }
     product(q, size / L);
   }
 
@@ -357,43 +381,47 @@ class BackwardLoop {
     const auto each_panel = [&](auto f) {
       for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) f(p);
     };
-    const auto add_inputs = [&](std::ptrdiff_t p, const T* d, const Stretch& s) {
-      if (b_.dkernel || b_.dbias) input_weights(before + p, d, s, any_input);
+    const auto add_inputs = [&](std::ptrdiff_t p, const T* d, const Stretch& s, bool last) {
+      if (b_.dkernel || b_.dbias) input_weights(before + p, d, s, any_input, last);
     };
-    const auto add_states = [&](std::ptrdiff_t p, const Stretch& s) {
+    const auto add_states = [&](std::ptrdiff_t p, const Stretch& s, bool last) {
       if (b_.drecurrent_kernel)
-        recurrent_weights(before + p, gates(p, 0), s, any_state,
+        recurrent_weights(before + p, gates(p, 0), s, any_state, last,
                           p + 1 < panels.end ? gates(p + 1, s.first) : nullptr);
     };
     if (b_.drepeated)
       each_chunk(rows.begin, rows.end, [&](const Stretch& s) {
-        each_panel([&](std::ptrdiff_t p) { add_inputs(p, b_.drepeated + p * call_.batch * S::frame, s); });
+        const bool last = s.first + s.count == rows.end;
+        each_panel(
+            [&](std::ptrdiff_t p) { add_inputs(p, b_.drepeated + p * call_.batch * S::frame, s, last); });
         any_input = true;
       });
     each_stretch(rows, [&](const Stretch& s) {
       const Stretch states = with_states(s);
+      const bool last = s.first + s.count == call_.frames.count;  // of one group
       each_panel([&](std::ptrdiff_t p) {  // all of a panel while its gates are in cache
-        if (!b_.drepeated) add_inputs(p, gates(p, 0), s);
-        if (states.count > 0) add_states(p, states);
+        if (!b_.drepeated) add_inputs(p, gates(p, 0), s, last);
+        if (states.count > 0) add_states(p, states, last);
       });
       any_input = true;
       any_state = any_state || states.count > 0;
     });
     each_panel([&](std::ptrdiff_t p) {  // of no frames: zeros
       const Stretch none = {0, 0, 1, 0};
-      if (!any_input) add_inputs(p, gates(p, 0), none);
-      if (!any_state) add_states(p, none);
+      if (!any_input) add_inputs(p, gates(p, 0), none, true);
+      if (!any_state) add_states(p, none, true);
     });
   }
 
   // Of a panel, whose gates d begins with.
-  void input_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add) {
+  void input_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add, bool last) {
     const std::ptrdiff_t D = call_.features;
     if (b_.dkernel && call_.places && one_place_each(s))
       add_placed(q, d + S::input_at, s, add);
     else if (b_.dkernel)
-      outer(call_.inputs, D, D, d + S::input_at, S::input, s, add, b_.dkernel_panels + q * D * S::input,
-            nullptr);
+      outer<S::layout.input_first, S::layout.input_count>(
+          call_.inputs, D, D, d, s, add, b_.dkernel_panels + q * D * S::input,
+          kernel_at_once_ && last ? b_.dkernel : nullptr, q, nullptr);
     if (b_.dbias) sum_frames(d, s, add, b_.dbias_panels + q * S::frame);
   }
 
@@ -422,13 +450,16 @@ class BackwardLoop {
     });
   }
 
-  void recurrent_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add, const T* next_d) {
-    const std::ptrdiff_t H = call_.units;
-    outer(call_.h_in, call_.state_row, H, d + S::open_at, S::open, s, add, b_.dopen_panels + q * H * S::open,
-          two_products ? nullptr : next_d);
+  void recurrent_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add, bool last,
+                         const T* next_d) {
+    const std::ptrdiff_t H = call_.units, row = call_.state_row;
+    T* const matrix = recurrent_at_once_ && last ? b_.drecurrent_kernel : nullptr;
+    outer<S::layout.open_first, S::layout.open_count>(call_.h_in, row, H, d, s, add,
+                                                      b_.dopen_panels + q * H * S::open, matrix, q,
+                                                      two_products ? nullptr : next_d);
     if constexpr (two_products)
-      outer(call_.reset, call_.state_row, H, d + S::close_at, S::close, s, add,
-            b_.dclose_panels + q * H * S::close, next_d);
+      outer<S::layout.close_first, S::layout.close_count>(
+          call_.reset, row, H, d, s, add, b_.dclose_panels + q * H * S::close, matrix, q, next_d);
   }
 
   FASTSEQ_OUTLINE static void sum_frames(const T* d, const Stretch& s, bool add, T* out) {
@@ -471,10 +502,10 @@ class BackwardLoop {
       const Range rows = alone ? Range{0, depth} : part_of(depth, share_.team);
       give_kernel(panels_of, depth, first, count, rows, alone ? part : all, add, to);
     };
-    if (b_.dkernel)
+    if (b_.dkernel && !kernel_at_once_)
       give(b_.dkernel_panels, call_.features, S::layout.input_first, S::layout.input_count, b_.add_kernel,
            b_.dkernel);
-    if (b_.drecurrent_kernel) {
+    if (b_.drecurrent_kernel && !recurrent_at_once_) {
       give(b_.dopen_panels, call_.units, S::layout.open_first, S::layout.open_count, b_.add_recurrent,
            b_.drecurrent_kernel);
       if (two_products)
