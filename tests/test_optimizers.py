@@ -91,39 +91,6 @@ def test_running_means_take_the_weights_place_after_fit(frequency):
     keras_twin.close(ours.get_weights(), theirs.get_weights())
 
 
-def test_running_means_for_a_while():
-    model = fastseq.Sequential([fastseq.layers.Input((4,)), fastseq.layers.Dense(3)])
-    model.compile(optimizers.SGD(0.3, use_ema=True, ema_momentum=0.6), "mse")
-    want, x, y = None, rows(6, 4), rows(6, 3, seed=1)
-    for _ in range(4):
-        model.train_on_batch(x, y)
-        now = model.get_weights()
-        want = [0.6 * a + 0.4 * b for a, b in zip(want or now, now, strict=True)]
-
-    def look():
-        with model.optimizer.averaged():
-            keras_twin.close(model.get_weights(), want)
-            keras_twin.close(model.predict(x, verbose=0), x @ want[0] + want[1])
-            raise KeyError
-
-    with pytest.raises(KeyError):
-        look()
-    for a, b in zip(model.get_weights(), now, strict=True):
-        assert np.array_equal(a, b)
-    keras_twin.close(model.predict(x, verbose=0), x @ now[0] + now[1])
-
-
-def test_without_running_means_weights_stay():
-    model = fastseq.Sequential([fastseq.layers.Input((4,)), fastseq.layers.Dense(3)])
-    for optimizer in (optimizers.SGD(0.3), optimizers.SGD(0.3, use_ema=True)):  # none yet
-        model.compile(optimizer, "mse")
-        before = model.get_weights()
-        with optimizer.averaged():
-            assert np.array_equal(model.get_weights()[0], before[0])
-        model.train_on_batch(rows(6, 4), rows(6, 3))
-        assert not np.array_equal(model.get_weights()[0], before[0])
-
-
 def test_some_variables_do_not_decay():
     def build(k):
         return k.Sequential([k.Input((4,)), k.layers.Dense(5, activation="tanh"), k.layers.Dense(2)])

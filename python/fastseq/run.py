@@ -54,6 +54,7 @@ class Run:
         """(arrays by name, plain values): all that ``restore`` needs."""
         if self.logs is not None:
             self.model.history.complete(self.logs)
+        self.model.optimizer.swap_averages(False)  # training goes on from its own weights
         arrays, state = pack_state(self.model)
         kept, counts = optimizer_arrays(self.model)
         running, metrics = metric_states(self.model.objective.metrics)

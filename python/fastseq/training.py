@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,6 +67,20 @@ class _Interrupt:
         self._restore()
 
 
+@contextlib.contextmanager
+def _own_weights(model: Any) -> Iterator[None]:
+    """Puts a model's weights back where an error or Ctrl-C keeps a callback from doing so."""
+    optimizer = model.optimizer
+    averaged = optimizer is not None and optimizer.averaged
+    try:
+        yield
+    except BaseException:
+        if optimizer is not None:
+            with _Interrupt():  # a further Ctrl-C does not end this halfway
+                optimizer.swap_averages(averaged)
+        raise
+
+
 # --- what users give ------------------------------------------------------------------------------
 
 
@@ -125,7 +139,7 @@ def fit(
     listeners = _listeners(callbacks, model, parameters, history)
     model.stop_training = False
     try:
-        with _Interrupt() as interrupt:
+        with _own_weights(model), _Interrupt() as interrupt:
             run = Run(model, source, validation, epochs, verbose, shuffle, validation_freq,
                        listeners, interrupt)  # fmt: skip
             _epochs(run, initial_epoch)
@@ -205,6 +219,8 @@ def _epochs(run: Run, initial_epoch: int) -> None:
             if run.interrupt.asked:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
+        with _Interrupt():
+            model.optimizer.finalize()
         listeners.call("on_train_end", logs)
         raise
     run.finished = True
@@ -329,7 +345,7 @@ def evaluate(
         source = ArraySource(model, arrays, model.objective.plan_testing(), size, "evaluate", steps)
     progress = Progress(verbose, source.steps)
     listeners = _listeners(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": source.steps})
-    with contextlib.closing(source):
+    with contextlib.closing(source), _own_weights(model):
         logs = _test(model, source, listeners, _Interrupt(), progress)
     progress.finish(logs)
 
@@ -360,10 +376,10 @@ def predict(
         rows = rows if steps is None else min(rows, steps * size)
     progress = Progress(verbose, source.steps)
     listeners = _listeners(callbacks, model, {"verbose": verbose, "epochs": 1, "steps": source.steps})
-    listeners.call("on_predict_begin", {})
-    with contextlib.closing(source):
+    with contextlib.closing(source), _own_weights(model):
+        listeners.call("on_predict_begin", {})
         results = _outputs(model.predict_plan(), source, rows, listeners, progress)
-    listeners.call("on_predict_end", {})
+        listeners.call("on_predict_end", {})
     progress.finish({})
     return results
 

@@ -4,6 +4,7 @@ from fastseq.callbacks.backup import BackupAndRestore
 from fastseq.callbacks.base import Callback, CallbackList, History
 from fastseq.callbacks.monitor import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from fastseq.callbacks.simple import CSVLogger, LambdaCallback, LearningRateScheduler, TerminateOnNaN
+from fastseq.callbacks.swap import SwapEMAWeights
 from fastseq.callbacks.tensorboard import TensorBoard
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LearningRateScheduler",
     "ModelCheckpoint",
     "ReduceLROnPlateau",
+    "SwapEMAWeights",
     "TensorBoard",
     "TerminateOnNaN",
 ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ class Optimizer(FromArguments):
         global_clipnorm: Largest norm of all gradients together; None for any.
         clipvalue: Largest absolute value of each gradient's element; None for any.
         use_ema: Whether a running mean of the parameters is kept, which takes their place at the end of
-            ``fit`` and every ``ema_overwrite_frequency`` steps.
+            ``fit``, also where Ctrl-C ends it, and every ``ema_overwrite_frequency`` steps.
         ema_momentum: How much of that mean stays at a step, in [0, 1].
         ema_overwrite_frequency: In steps; None for the end of ``fit`` alone.
         loss_scale_factor: Must be None: gradients are float32 or float64.
@@ -98,6 +97,7 @@ class Optimizer(FromArguments):
         self._pairs: list[tuple[Array, Array]] = []
         self._built_for: list[tuple[int, int]] = []
         self._state: dict[str, list[Array]] = {}
+        self._aside: list[Array] | None = None  # the parameters, while their means are in their place
 
     @classmethod
     def _options(cls) -> list[str]:
@@ -212,27 +212,32 @@ class Optimizer(FromArguments):
             overwrite=every is not None and (self.steps + 1) % every == 0,
         )
 
-    def finalize(self) -> None:
-        """Puts the running mean in the parameters' place, where there is one: the end of ``fit``."""
-        if self.use_ema and self.iterations:
-            for (value, _), average in zip(self._pairs, self._state["average"], strict=True):
-                value[...] = average
-            Variable.changes += 1
+    @property
+    def averaged(self) -> bool:
+        """Whether the running means are in the parameters' place for now."""
+        return self._aside is not None
 
-    @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within it the parameters are their running means; as they are where none is kept."""
-        kept = self._pairs if self.use_ema and self.iterations else []
-        before = [value.copy() for value, _ in kept]
-        try:
-            for (value, _), average in zip(kept, self._state.get("average", ()), strict=False):
-                value[...] = average
-            Variable.changes += 1
-            yield
-        finally:
-            for (value, _), own in zip(kept, before, strict=True):
-                value[...] = own
-            Variable.changes += 1
+    def swap_averages(self, averaged: bool) -> None:
+        """Puts the running means in the parameters' place, or the parameters back.
+
+        Nothing changes where no means are kept, or no step has been taken yet. What is interrupted can be
+        done again: means and parameters both stay whole until the parameters are back.
+        """
+        if averaged and not self.averaged and self.use_ema and self.built and self.iterations:
+            self._aside = [value.copy() for value, _ in self._pairs]
+        if self._aside is None:
+            return
+        values = self._state["average"] if averaged else self._aside
+        for (place, _), value in zip(self._pairs, values, strict=True):
+            place[...] = value
+        if not averaged:
+            self._aside = None
+        Variable.changes += 1
+
+    def finalize(self) -> None:
+        """Puts the running means in the parameters' place for good, where there are some: ``fit``'s end."""
+        self.swap_averages(True)
+        self._aside = None
 
     def _update(self, rate: float) -> None:
         raise NotImplementedError

@@ -279,8 +279,7 @@ def train_ocr(
             say(f"Texts: {len(training)} to train on, such as {training[0]!r}; images: {across}x{HEIGHT}")
         if verbose and left:
             result.model.summary()
-        optimizer = _optimizer(learning_rate)
-        result.model.compile(optimizer, losses.CTC(blank=-1, skip_steps=SKIPPED_STEPS))
+        result.model.compile(_optimizer(learning_rate), losses.CTC(blank=-1, skip_steps=SKIPPED_STEPS))
         about = {"recipe": _NAME, "asked": asked, "chance": chance, "phase": phase}
         after_epoch = _AfterEpoch(
             result, dataset, samples if verbose else 0, target_edit_distance, folder, about
@@ -290,8 +289,6 @@ def train_ocr(
             result.model, say, dataset, None,
             initial_epoch=at, epochs=end, shuffle=False, callbacks=[after_epoch, *backup], verbose=verbose,
         )  # fmt: skip
-        if result.interrupted:
-            optimizer.finalize()  # as fit does at its end
         if result.interrupted or result.model.stop_training:
             break
     result.model.history = result.history
@@ -368,9 +365,11 @@ class _AfterEpoch(Callback):
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        # training goes on from the weights themselves
-        with self.model.optimizer.averaged():
+        self.model.optimizer.swap_averages(True)
+        try:
             self._read(epoch, logs)
+        finally:  # training goes on from the weights themselves
+            self.model.optimizer.swap_averages(False)
 
     def _read(self, epoch: int, logs: dict[str, Any] | None) -> None:
         result = self.result
