@@ -116,6 +116,18 @@ def test_a_run_of_four_epochs(undisturbed):
     same(result, train_ocr(**RUN))  # the folder changes nothing
 
 
+def test_the_backup_holds_weights_and_means(undisturbed):
+    """What is saved of an epoch are the means alone, as what is returned."""
+    result, folder = undisturbed
+    arrays, config = read_weights(folder / BACKUP)
+    saved = OcrResult.load(folder / "epoch_04.safetensors").model.get_weights()
+    for k, (a, b) in enumerate(zip(saved, result.model.get_weights(), strict=True)):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, arrays[f"optimizer/average/{k}"])
+    names = config["training"]["weights"]
+    assert any(np.any(arrays[f"weights/{name}"] != a) for name, a in zip(names, saved, strict=True))
+
+
 @pytest.mark.parametrize(
     ("epoch", "batch"),
     [(0, 1), (1, 2), (2, 0), (2, 2), (3, 1)],
@@ -205,9 +217,40 @@ def test_ctrl_c(batch, undisturbed, tmp_path, monkeypatch, ctrl_c, capsys):
     assert len(result.read([np.full((64, 96), 255, np.uint8)])) == 1
     before = OcrResult.load(tmp_path / "epoch_03.safetensors").model.get_weights()
     assert np.any(result.model.get_weights()[0] != before[0])  # the steps since then, too
+    for a, b in zip(
+        result.model.get_weights(), result.model.objective.optimizer_state()["average"], strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
     resumed = train_ocr(**{**RUN, "verbose": 2}, folder=tmp_path, resume=True)
     assert capsys.readouterr().out.startswith("Going on after epoch 3 of 4.\n")
     same(resumed, undisturbed[0])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a signal")
+@pytest.mark.parametrize("moment", ["predict", "save"])
+def test_ctrl_c_while_the_means_are_read_with(moment, undisturbed, tmp_path, monkeypatch, ctrl_c):
+    """Once or, in a hurry, twice, after the last epoch of the first phase: what is kept are the weights."""
+    where = fastseq.Model if moment == "predict" else OcrResult
+    plain = getattr(where, moment)
+
+    def pressing(self, *given, **options):
+        if self.epochs == 2 if moment == "save" else len(self.history.epoch) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            if moment == "predict":
+                os.kill(os.getpid(), signal.SIGINT)
+        return plain(self, *given, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, moment, pressing)
+        result = train_ocr(**RUN, folder=tmp_path)
+    assert result.interrupted
+    assert result.epochs == (2 if moment == "save" else 1)
+    for a, b in zip(
+        result.model.get_weights(), result.model.objective.optimizer_state()["average"], strict=True
+    ):
+        np.testing.assert_array_equal(a, b)
+    same(train_ocr(**RUN, folder=tmp_path, resume=True), undisturbed[0])
+    same_files(tmp_path, undisturbed[1])
 
 
 def test_seconds_are_summed(tmp_path, monkeypatch):

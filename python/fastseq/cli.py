@@ -127,9 +127,9 @@ def _add_ocr(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "ocr",
         help="train a model to read images of words",
         description="Paints words, ever harder ones, and trains a model to read them: convolutions, GRUs in "
-        "both directions, CTC. The run that the Keras example publishes is --variant original --epochs 25. "
-        "Ctrl-C ends the training and keeps what was learnt; with --folder, --resume goes on with it later. "
-        "With --weights and --read it reads images.",
+        "both directions, CTC; a running mean of the weights is what reads. The run that the Keras example "
+        "publishes is --variant original --epochs 25. Ctrl-C ends the training and keeps what was learnt; "
+        "with --folder, --resume goes on with it later. With --weights and --read it reads images.",
     )
     add = parser.add_argument
     lessons = "from 7 several fonts, from 10 askew"

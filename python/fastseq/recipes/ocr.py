@@ -17,7 +17,7 @@ import numpy as np
 
 import fastseq
 from fastseq import losses, metrics
-from fastseq.callbacks import Callback, History
+from fastseq.callbacks import Callback, History, SwapEMAWeights
 from fastseq.models import Model
 from fastseq.recipes.common import (
     fitted,
@@ -54,7 +54,8 @@ class OcrResult:
     """What ``train_ocr`` learnt.
 
     Attributes:
-        model: The trained model: images (batch, width, 64, 1), white being 1, to probabilities.
+        model: The trained model, its weights running means: images (batch, width, 64, 1), white being 1,
+            to probabilities.
         history: Its History: loss, val_loss, edit_distance and normalized_edit_distance of each epoch.
         edit_distance: Wrong, missing and surplus characters, the mean over the last validation images.
         normalized_edit_distance: The same, each divided by the length of its text.
@@ -284,10 +285,11 @@ def train_ocr(
         after_epoch = _AfterEpoch(
             result, dataset, samples if verbose else 0, target_edit_distance, folder, about
         )
+        reading = [SwapEMAWeights(swap_on_epoch=True), after_epoch]  # the means are what reads
         backup = [] if folder is None else [Backup(folder, going_on)]
         _, _, result.interrupted = fitted(
             result.model, say, dataset, None,
-            initial_epoch=at, epochs=end, shuffle=False, callbacks=[after_epoch, *backup], verbose=verbose,
+            initial_epoch=at, epochs=end, shuffle=False, callbacks=[*reading, *backup], verbose=verbose,
         )  # fmt: skip
         if result.interrupted or result.model.stop_training:
             break
@@ -365,13 +367,6 @@ class _AfterEpoch(Callback):
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.model.optimizer.swap_averages(True)
-        try:
-            self._read(epoch, logs)
-        finally:  # training goes on from the weights themselves
-            self.model.optimizer.swap_averages(False)
-
-    def _read(self, epoch: int, logs: dict[str, Any] | None) -> None:
         result = self.result
         x, texts = self.dataset.validation(EXAMPLES, epoch)
         probabilities = result.model.predict(x, batch_size=32, verbose=0)
