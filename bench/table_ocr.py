@@ -1,6 +1,6 @@
 """Learns to read painted words as Keras's image_ocr does; writes a table and the picture of docs/ocr.md.
 
-    python bench/table_ocr.py --folder run --docs docs/ocr.md      # two minutes an epoch, eight after 20
+    python bench/table_ocr.py --folder run --docs docs/ocr.md      # a minute or two an epoch, five after 20
     python bench/table_ocr.py --folder run2 --variant original --docs docs/ocr.md
 
 A run that was interrupted goes on where it was: begin it again with the same folder.
