@@ -134,8 +134,8 @@ class ForwardLoop {
            call_.features <= rows * joined_features_of_row;
   }
 
-  // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet. Where
-  // members own rows, all read all packed weights: then each packs rows of the weights, those it added
+  // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet.
+  // Where members own rows, all read all packed weights: then each packs rows of the weights, those it added
   // gradients up for, which its core may still have.
   void prepare() {
     const bool by_rows = !share_.shared_steps;
