@@ -248,8 +248,9 @@ def test_many_threads_match_twin(cell):
     before = fastseq.get_num_threads()
     fastseq.set_num_threads(3)
     try:
-        for batch, steps, features, units in [(80, 5, 30, 100), (3, 12, 70, 200), (20, 3, 150, 140)]:
-            inputs = problem(cell, batch, steps, features, units, scale=0.2)
+        for sizes in [(80, 5, 30, 100), (80, 5, 12, 64), (3, 12, 70, 200), (20, 3, 150, 140)]:
+            batch, steps = sizes[:2]
+            inputs = problem(cell, *sizes, scale=0.2)
             run_both(op, inputs, np.float64)
             run_both(op, inputs, np.float64, mask=random_mask(batch, steps))
             check(op, inputs, mask=random_mask(batch, steps))
@@ -330,10 +331,12 @@ def test_saved_is_consumed_unless_kept():
     )
 
 
+# Also with sums of several chunks that begin and end in the gradient itself, and of two groups of rows.
+@pytest.mark.parametrize("sizes", [(3, 4, 2, 5), (80, 5, 6, 64), (150, 6, 9, 40)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_only_wanted_gradients_and_adding(cell):
+def test_only_wanted_gradients_and_adding(cell, sizes, isa):
     op = Op(cell)
-    inputs = problem(cell, 3, 4, 2, 5)
+    inputs = problem(cell, *sizes)
     sequence, _, saved = op.forward(**inputs)
     everything = op.backward(saved, sequence, keep=True)
     for name in ("x", "kernel", "recurrent_kernel", "bias", "initial_state"):
@@ -346,11 +349,14 @@ def test_only_wanted_gradients_and_adding(cell):
                 assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
             else:
                 assert np.array_equal(got, want)
-    into = {name: np.ones_like(inputs[name]) for name in ("kernel", "recurrent_kernel", "bias")}
-    added = op.backward(saved, sequence, into=into)
-    for name, array in into.items():
-        assert getattr(added, name) is array
-        np.testing.assert_allclose(array, 1 + getattr(everything, name), rtol=1e-12)
+    for start in (0, 1):  # a plan clears its gradients and has them added to: the same bits
+        weights = ("kernel", "recurrent_kernel", "bias")
+        into = {name: np.full_like(inputs[name], start) for name in weights}
+        added = op.backward(saved, sequence, into=into, keep=True)
+        for name, array in into.items():
+            assert getattr(added, name) is array
+            expected = start + getattr(everything, name)
+            np.testing.assert_allclose(array, expected, rtol=1e-12 * start, atol=1e-13 * start)
 
 
 def test_state_gradients_alone_and_nothing_given():

@@ -27,16 +27,15 @@ class BackwardLoop {
   const RnnBackward<T>& b_;
   const RnnCall<T>& call_;
   const S share_;
-  // Whether the last sums of a gradient go straight to Keras's matrix.
+  // Whether the sums of a gradient begin and end in Keras's matrix.
   bool kernel_at_once_, recurrent_at_once_;
 
  public:
   BackwardLoop(const RnnBackward<T>& b, const Team& team) : b_(b), call_(b.call), share_(b.call, team) {
     const bool alone = b.groups == 1 && b.call.units % S::width == 0;
-    kernel_at_once_ =
-        alone && evenly(S::layout.input_first, S::layout.input_count) && !b.add_kernel && !b.call.places;
+    kernel_at_once_ = alone && evenly(S::layout.input_first, S::layout.input_count) && !b.call.places;
     recurrent_at_once_ = alone && evenly(S::layout.open_first, S::layout.open_count) &&
-                         evenly(S::layout.close_first, S::layout.close_count) && !b.add_recurrent;
+                         evenly(S::layout.close_first, S::layout.close_count);
   }
 
   void run() {
@@ -328,11 +327,23 @@ class BackwardLoop {
     return slot_count <= 1 || S::layout.width == 1;
   }
 
-  // sums (+)= a' d over a stretch, for some slots of panel p: a part of a weight gradient. The last stretch's
-  // go to Keras's matrix, unless it is null. a and d are those of frame 0; next_d is what is read next.
+  // Which of the stretches of a sum one is; both where it is the only one.
+  struct Turn {
+    bool first, last;
+  };
+
+  // Where the sums of a weight gradient are: `panels` in between, and Keras's matrix, null where those of the
+  // panels are brought there later, and whether they are added to what it holds.
+  struct Sums {
+    T *panels, *matrix;
+    bool add;
+  };
+
+  // sums (+)= a' d over a stretch, for some slots of panel p: a part of a weight gradient. a and d are those
+  // of frame 0; next_d is what is read next.
   template <int slot_first, int slot_count>
   FASTSEQ_OUTLINE void outer(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t rows, const T* d,
-                             const Stretch& s, bool add, T* sums, T* matrix, std::ptrdiff_t p,
+                             const Stretch& s, Turn turn, const Sums& sums, std::ptrdiff_t p,
                              const T* next_d) const {
     constexpr int size = slot_count * S::width;
     Product<T> q = {};
@@ -347,18 +358,17 @@ class BackwardLoop {
     q.b_row = S::frame;
     q.b_skip = (s.stride - s.count) * S::frame;
     if (s.blocks == 1) q.next_b = next_d;
-    q.init = add ? sums : nullptr;
-    q.init_row = size;
-    q.init_vector = L;
-    if (matrix) {
-      q.c = matrix + S::layout.gate_of_slot[slot_first] * call_.units + p * S::width;
-      q.c_row = S::layout.gates * call_.units;
-      q.c_vector = slot_count == 1 ? L : call_.units;
-    } else {
-      q.c = sums;
-      q.c_row = size;
-      q.c_vector = L;
-    }
+    T* const matrix =
+        sums.matrix ? sums.matrix + S::layout.gate_of_slot[slot_first] * call_.units + p * S::width : nullptr;
+    const std::ptrdiff_t matrix_row = S::layout.gates * call_.units,
+                         matrix_vector = slot_count == 1 ? L : call_.units;
+    const bool from_matrix = turn.first && matrix, to_matrix = turn.last && matrix;
+    q.init = !turn.first ? sums.panels : sums.add ? matrix : nullptr;
+    q.init_row = from_matrix ? matrix_row : size;
+    q.init_vector = from_matrix ? matrix_vector : L;
+    q.c = to_matrix ? matrix : sums.panels;
+    q.c_row = to_matrix ? matrix_row : size;
+    q.c_vector = to_matrix ? matrix_vector : L;
     product(q, size / L);
   }
 
@@ -382,11 +392,11 @@ class BackwardLoop {
       for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p) f(p);
     };
     const auto add_inputs = [&](std::ptrdiff_t p, const T* d, const Stretch& s, bool last) {
-      if (b_.dkernel || b_.dbias) input_weights(before + p, d, s, any_input, last);
+      if (b_.dkernel || b_.dbias) input_weights(before + p, d, s, {!any_input, last});
     };
     const auto add_states = [&](std::ptrdiff_t p, const Stretch& s, bool last) {
       if (b_.drecurrent_kernel)
-        recurrent_weights(before + p, gates(p, 0), s, any_state, last,
+        recurrent_weights(before + p, gates(p, 0), s, {!any_state, last},
                           p + 1 < panels.end ? gates(p + 1, s.first) : nullptr);
     };
     if (b_.drepeated)
@@ -414,15 +424,15 @@ class BackwardLoop {
   }
 
   // Of a panel, whose gates d begins with.
-  void input_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add, bool last) {
+  void input_weights(std::ptrdiff_t q, const T* d, const Stretch& s, Turn turn) {
     const std::ptrdiff_t D = call_.features;
+    const Sums sums = {b_.dkernel_panels + q * D * S::input, kernel_at_once_ ? b_.dkernel : nullptr,
+                       b_.add_kernel};
     if (b_.dkernel && call_.places && one_place_each(s))
-      add_placed(q, d + S::input_at, s, add);
+      add_placed(d + S::input_at, s, turn.first, sums.panels);
     else if (b_.dkernel)
-      outer<S::layout.input_first, S::layout.input_count>(
-          call_.inputs, D, D, d, s, add, b_.dkernel_panels + q * D * S::input,
-          kernel_at_once_ && last ? b_.dkernel : nullptr, q, nullptr);
-    if (b_.dbias) sum_frames(d, s, add, b_.dbias_panels + q * S::frame);
+      outer<S::layout.input_first, S::layout.input_count>(call_.inputs, D, D, d, s, turn, sums, q, nullptr);
+    if (b_.dbias) sum_frames(d, s, turn.first, b_.dbias_panels + q * S::frame);
   }
 
   bool one_place_each(const Stretch& s) const {
@@ -434,9 +444,8 @@ class BackwardLoop {
   }
 
   // The kernel's gradient from frames of at most one feature, with the bits of the product.
-  FASTSEQ_OUTLINE void add_placed(std::ptrdiff_t q, const T* d, const Stretch& s, bool add) {
-    T* panel = b_.dkernel_panels + q * call_.features * S::input;
-    if (!add)
+  FASTSEQ_OUTLINE void add_placed(const T* d, const Stretch& s, bool first, T* panel) {
+    if (first)
       for (std::ptrdiff_t i = 0; i < call_.features * S::input; ++i) panel[i] = T(0);
     each_block_of(s, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
       for (std::ptrdiff_t i = from; i < to; ++i) {
@@ -450,21 +459,21 @@ class BackwardLoop {
     });
   }
 
-  void recurrent_weights(std::ptrdiff_t q, const T* d, const Stretch& s, bool add, bool last,
-                         const T* next_d) {
+  void recurrent_weights(std::ptrdiff_t q, const T* d, const Stretch& s, Turn turn, const T* next_d) {
     const std::ptrdiff_t H = call_.units, row = call_.state_row;
-    T* const matrix = recurrent_at_once_ && last ? b_.drecurrent_kernel : nullptr;
-    outer<S::layout.open_first, S::layout.open_count>(call_.h_in, row, H, d, s, add,
-                                                      b_.dopen_panels + q * H * S::open, matrix, q,
+    T* const matrix = recurrent_at_once_ ? b_.drecurrent_kernel : nullptr;
+    const Sums open = {b_.dopen_panels + q * H * S::open, matrix, b_.add_recurrent};
+    outer<S::layout.open_first, S::layout.open_count>(call_.h_in, row, H, d, s, turn, open, q,
                                                       two_products ? nullptr : next_d);
-    if constexpr (two_products)
-      outer<S::layout.close_first, S::layout.close_count>(
-          call_.reset, row, H, d, s, add, b_.dclose_panels + q * H * S::close, matrix, q, next_d);
+    if constexpr (two_products) {
+      const Sums close = {b_.dclose_panels + q * H * S::close, matrix, b_.add_recurrent};
+      outer<S::layout.close_first, S::layout.close_count>(call_.reset, row, H, d, s, turn, close, q, next_d);
+    }
   }
 
-  FASTSEQ_OUTLINE static void sum_frames(const T* d, const Stretch& s, bool add, T* out) {
+  FASTSEQ_OUTLINE static void sum_frames(const T* d, const Stretch& s, bool first, T* out) {
     for (int j = 0; j < S::frame; j += L) {
-      V sums = add ? V::load(out + j) : V(T(0));
+      V sums = first ? V(T(0)) : V::load(out + j);
       each_block_of(s, [&](std::ptrdiff_t from, std::ptrdiff_t to) FASTSEQ_INLINED {
         for (std::ptrdiff_t i = from; i < to; ++i) sums += V::load(d + i * S::frame + j);
       });

@@ -135,8 +135,8 @@ class ForwardLoop {
   }
 
   // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet.
-  // Where members own rows, all read all packed weights: then each packs rows of the weights, those it added
-  // gradients up for, which its core may still have.
+  // Where members own rows, all read all packed weights: then each packs rows of the weights, those that an
+  // optimizer's step changes on the same core.
   void prepare() {
     const bool by_rows = !share_.shared_steps;
     const Range part = part_of(call_.panels, share_.team), panels = by_rows ? Range{0, call_.panels} : part;

@@ -58,8 +58,9 @@ void for_blocks(const std::vector<Segment>& segments, const Share& share, const 
 }
 
 // Calls f(segment, its first block among all, begin, end) for this member's part of each segment: of a
-// recurrent layer's weights about the rows whose gradients it added up and which it will pack, so that they
-// stay with its core. Where two cores are far from each other, a step takes up to a fifth less.
+// recurrent layer's weights about the rows that it will pack, and whose gradients it added up where those of
+// groups are, so that they stay with its core. Where two cores are far from each other, a step takes up to a
+// fifth less.
 template <class F>
 void for_parts(const std::vector<Segment>& segments, const Team& team, const F& f) {
   std::int64_t first = 0;

@@ -80,8 +80,9 @@ Sharing choose_sharing(double flops, const RnnCall<T>& c, int threads) {
 }
 
 // Groups of rows whose weight gradients are summed apart and then added up, whoever sums them: the sizes
-// alone say how many, so that results do not depend on the threads. Two, where members own rows (with two
-// members each then reads the gates it wrote) and gates are more than the sums that are added up.
+// alone say how many, so that results do not depend on the threads. Two, where there are rows enough for
+// members to own some (of two, each then reads the gates it wrote) and gates are more than the sums that are
+// added up.
 template <class T>
 int weight_groups(const RnnCall<T>& c) {
   const std::ptrdiff_t gates = cell_layout(c.cell).gates;
