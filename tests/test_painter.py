@@ -216,6 +216,28 @@ def test_fonts():
 
 
 @pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("", ""),
+        ("NotoSans-Bold.ttf NotoSans-Regular.ttf NotoSans-Italic.ttf", "NotoSans-Regular.ttf"),
+        ("Ubuntu-B.ttf Ubuntu-R.ttf Ubuntu-RI.ttf cmsy10.ttf", "Ubuntu-R.ttf"),
+        ("P052-Bold.otf P052-Roman.otf times.ttf timesbd.ttf", "P052-Roman.otf times.ttf"),
+        ("DejaVuSans.ttf DejaVuSansMono.ttf DejaVuSans-Bold.ttf arial.ttf", "arial.ttf DejaVuSans.ttf"),
+        (
+            "arial.ttf c059.otf dejavuserif.ttf georgia.ttf times.ttf verdana.ttf",
+            "arial.ttf dejavuserif.ttf georgia.ttf verdana.ttf",
+        ),
+    ],
+)
+def test_fonts_that_are_found(given, found, tmp_path, monkeypatch):
+    """The plain file of each family, and of more than four families four."""
+    for name in given.split():
+        (tmp_path / name).touch()
+    monkeypatch.setattr(painter, "_font_folders", lambda: [tmp_path])
+    assert painter.find_fonts() == [BUILT_IN, *(str(tmp_path / name) for name in found.split())]
+
+
+@pytest.mark.parametrize(
     ("name", "plain"),
     [
         ("DejaVuSans-Bold.ttf", True),

@@ -40,10 +40,11 @@ FAMILIES = re.compile(
     r"(arial|c059|cantarell|cmb10|cmr10|cmss10|cmti10|cmtt10|cour|courier|dejavusans|dejavuserif|freemono|freesans"
     r"|freeserif|georgia|helvetica|liberation|nimbus|notomono|notosans|notoserif|p052|stixgeneral|times|ubuntu"
     r"|verdana|z003)"
-    r"(mono|sans|serif|roman|condensed|new|mt|ps|l|regular|bold|italic|oblique|bol|ita|bd|bi|[biz]|[-_ ])*"
+    r"(mono|sans|serif|roman|condensed|new|mt|ps|l|regular|bold|italic|oblique|bol|ita|bd|bi|[birz]|[-_ ])*"
     r"\.(ttf|otf|ttc)",
     re.IGNORECASE,
 )
+PLAIN = re.compile(r"[-_ ]?(regular|roman|r(?=\.))")  # says of a file that it is the plain one of its family
 MOST_FONTS = 5  # as the example has
 
 
@@ -64,7 +65,7 @@ def find_fonts() -> list[str]:
     """Pillow's own font, and files of fonts of plain letters that this machine has.
 
     They are few, so that a machine with many fonts does not set a harder task, and of different families:
-    of each the file with the shortest name, which is the plainest.
+    of each the file with the shortest name, the plainest, whether or not its name says that it is.
     """
     found: dict[str, str] = {}
     for folder in _font_folders():
@@ -74,7 +75,7 @@ def find_fonts() -> list[str]:
                 if FAMILIES.fullmatch(name):
                     found.setdefault(name.lower(), os.path.join(place, name))
     families: dict[str, str] = {}
-    for name in sorted(found, key=lambda name: (len(name), name)):
+    for name in sorted(found, key=lambda name: (len(PLAIN.sub("", name)), name)):
         family = FAMILIES.fullmatch(name)
         assert family is not None
         families.setdefault(family[1], found[name])
