@@ -1,5 +1,6 @@
 """SwapEMAWeights against Keras's, and that weights and means are never mixed, whatever ends a run."""
 
+import copy
 import os
 import signal
 
@@ -193,18 +194,66 @@ def test_before_the_first_step(use):
     same(made.get_weights(), before)
 
 
-def test_a_model_from_a_file(tmp_path):
-    """Its means are there before its first step."""
+@pytest.mark.parametrize("use", ["evaluate", "predict"])
+def test_a_model_from_a_file(use, tmp_path):
+    """Its means are there before its first step, and it trains on as the one that was saved."""
     made = build()
     made.train_on_batch(X, Y)
     made.train_on_batch(X, Y)
     made.save(tmp_path / "model.safetensors")
     read = models.load_model(tmp_path / "model.safetensors")
-    for use in ("evaluate", "predict"):
-        given = HELD_OUT if use == "evaluate" else HELD_OUT[:1]
-        results = [getattr(m, use)(*given, verbose=0, callbacks=[SwapEMAWeights()]) for m in (made, read)]
-        np.testing.assert_array_equal(*results)
-        same(read.get_weights(), made.get_weights())
+    given = HELD_OUT if use == "evaluate" else HELD_OUT[:1]
+    results = [getattr(m, use)(*given, verbose=0, callbacks=[SwapEMAWeights()]) for m in (made, read)]
+    np.testing.assert_array_equal(*results)
+    same(read.get_weights(), made.get_weights())
+    for model in (made, read):
+        model.train_on_batch(X, Y)
+    same(read.get_weights(), made.get_weights())
+    same(means(read), means(made))
+
+
+@pytest.mark.parametrize("kind", ["two", "nested in a test's end", "nested in a test's batch"])
+def test_several_of_them(kind):
+    """Training goes on from its own weights, whoever asks for the means meanwhile."""
+    plain, several = Seen(), Seen()
+    train(build(), plain)
+    swap = SwapEMAWeights()
+
+    class Predicting(Callback):
+        def predict(self, *_):
+            self.model.predict(X, verbose=0, callbacks=[swap])
+
+    if kind == "two":
+        listening = [swap, SwapEMAWeights()]
+    else:
+        predicting = Predicting()
+        setattr(predicting, "on_test_end" if "end" in kind else "on_test_batch_end", predicting.predict)
+        listening = [predicting, swap]
+    train(build(), *listening, several)
+    for a, b in zip(plain.points["batch end"], several.points["batch end"], strict=True):
+        same(a[0], b[0])
+    for weights, mean in several.points["test"]:
+        same(weights, mean)
+
+
+def test_a_copy_made_meanwhile():
+    """It has the means for weights, and trains on from them."""
+    copies = []
+
+    class Copying(Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            copies.append((copy.deepcopy(self.model), self.model.get_weights()))
+
+    train(build(), SwapEMAWeights(swap_on_epoch=True), Copying())
+    made, weights = copies[0]
+    assert not made.optimizer.averaged
+    assert made.optimizer.holds == 0
+    same(made.get_weights(), weights)
+    with pytest.raises(OSError):
+        made.predict(X, verbose=0, callbacks=[failing("on_predict_begin")])
+    seen = Seen()
+    made.fit(X, Y, batch_size=8, verbose=0, callbacks=[SwapEMAWeights(swap_on_epoch=True), seen])
+    same(seen.points["epoch begin"][0][0], weights)
 
 
 def test_the_best_means_are_restored():
@@ -293,6 +342,15 @@ def interrupt():
     raise KeyboardInterrupt
 
 
+def failing(point):
+    def fail(*_):
+        raise OSError
+
+    made = Callback()
+    setattr(made, point, fail)
+    return made
+
+
 @pytest.mark.parametrize("point", POINTS)
 @pytest.mark.parametrize("kind", ["an exception", "a signal"])
 def test_ctrl_c_leaves_the_means(kind, point, ctrl_c):
@@ -346,7 +404,7 @@ class Cut:
 @pytest.mark.parametrize("averaged", [True, False])
 def test_an_exchange_that_is_interrupted(averaged):
     """Weights and means stay whole: either can be put in place afterwards."""
-    made = build(clipnorm=1.0)  # a segment for every variable
+    made = build()
     made.train_on_batch(X, Y)
     made.train_on_batch(X, Y)
     optimizer = made.optimizer

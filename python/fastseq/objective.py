@@ -71,7 +71,8 @@ class Objective:
         self._traced: dict[int, tuple[Symbol, Symbol]] = {}  # by output: (its targets, its losses)
         self.loss_tracker = Mean("loss")
         self._all: list[Metric] = [self.loss_tracker]
-        self._optimizer_state: dict[str, list[Array]] | None = None  # until there is something to give it
+        self._variables: list[Variable] | None = None  # what the optimizer is ready for
+        self._optimizer_state: dict[str, list[Array]] | None = None  # until it is ready
         self._train_plan: Plan | None = None
         self._test_plan: Plan | None = None
 
@@ -224,20 +225,22 @@ class Objective:
     def plan_training(self, variables: Sequence[Variable]) -> Plan:
         """The plan of a training step, and the optimizer made ready for ``variables``."""
         if self._train_plan is None:
-            pack(variables)
-            self._variables = list(variables)
+            variables = self.prepare_optimizer(variables)
             self._constrained = [v for v in variables if v.constraint is not None]
             outputs = [self.outputs[k] for k in self._compared]
             self._train_plan = Plan(
                 self.inputs, outputs, training=True, heads=self._heads(True), wanted=variables
             )
             self._follow = self._watched()
-            self._prepare_optimizer(variables)
         return self._train_plan
 
-    def _prepare_optimizer(self, variables: Sequence[Variable]) -> None:
+    def prepare_optimizer(self, variables: Sequence[Variable]) -> list[Variable]:
+        """Makes the optimizer ready for ``variables`` once; returns those that it is ready for."""
+        if self._variables is not None:
+            return self._variables
         optimizer = self.optimizer
         assert optimizer is not None
+        pack(variables)
         pairs = segments(variables)
         if not optimizer.built:
             optimizer.build(pairs, [optimizer.decays(variable) for variable in variables])
@@ -245,17 +248,17 @@ class Objective:
             rule = "be new, or have been used for the same weights"
             raise ValueError(message("compile", "optimizer", rule, "one used for other weights"))
         if self._optimizer_state is not None:
-            state, self._optimizer_state = self._optimizer_state, None
-            self._put_optimizer_state(state)
+            self._put_optimizer_state(self._optimizer_state, variables)
+            self._optimizer_state = None
+        self._variables = list(variables)
+        return self._variables
 
-    def _slots(self) -> dict[str, list[Array]]:
+    def _slots(self, variables: Sequence[Variable]) -> dict[str, list[Array]]:
         """For each slot of the optimizer the part that belongs to each variable, as views."""
         optimizer = self.optimizer
         assert optimizer is not None
         return {
-            name: [
-                array.reshape(variable.shape) for array, variable in zip(arrays, self._variables, strict=True)
-            ]
+            name: [array.reshape(variable.shape) for array, variable in zip(arrays, variables, strict=True)]
             for name, arrays in zip(optimizer.state_names, optimizer.state, strict=True)
         }
 
@@ -263,7 +266,7 @@ class Objective:
         """What the optimizer keeps, by slot an array per variable; empty before the first step."""
         if self._optimizer_state is not None:
             return self._optimizer_state
-        return self._slots() if self._train_plan is not None else {}
+        return {} if self._variables is None else self._slots(self._variables)
 
     def set_optimizer_state(self, state: dict[str, list[Array]]) -> None:
         """Gives the optimizer what ``optimizer_state`` gave, now or when it is made ready.
@@ -273,8 +276,8 @@ class Objective:
         """
         if not state:
             return
-        if self._train_plan is not None:
-            self._put_optimizer_state(state)
+        if self._variables is not None:
+            self._put_optimizer_state(state, self._variables)
             return
         names = self.optimizer.state_names  # type: ignore[union-attr]
         if sorted(state) != sorted(names):
@@ -282,8 +285,8 @@ class Objective:
             raise ValueError(message("compile", "optimizer state", rule, ", ".join(state)))
         self._optimizer_state = state
 
-    def _put_optimizer_state(self, state: dict[str, list[Array]]) -> None:
-        views = self._slots()
+    def _put_optimizer_state(self, state: dict[str, list[Array]], variables: Sequence[Variable]) -> None:
+        views = self._slots(variables)
         shapes = {name: [value.shape for value in values] for name, values in views.items()}
         given = {name: [value.shape for value in values] for name, values in state.items()}
         if shapes != given:
@@ -323,9 +326,10 @@ class Objective:
         """What ``train`` would give the optimizer, one array per variable of ``plan_training``."""
         plan = self._train_plan
         plan.step(inputs, self._for_heads(targets), self._for_heads(weights))  # type: ignore[union-attr]
-        made = [np.array(variable.gradient) for variable in self._variables]
-        for variable in self._variables:
-            variable.gradient.fill(0)  # type: ignore[union-attr]
+        gradients = [variable.gradient for variable in self._variables]  # type: ignore[union-attr]
+        made = [np.array(gradient) for gradient in gradients]
+        for gradient in gradients:
+            gradient.fill(0)  # type: ignore[union-attr]
         return made
 
     def test(self, inputs: Sequence[Array], targets: Sequence[Any], weights: Sequence[Any]) -> None:

@@ -71,13 +71,17 @@ class _Interrupt:
 def _own_weights(model: Any) -> Iterator[None]:
     """Puts a model's weights back where an error or Ctrl-C keeps a callback from doing so."""
     optimizer = model.optimizer
-    averaged = optimizer is not None and optimizer.averaged
+    if optimizer is None:
+        yield
+        return
+    averaged, holds = optimizer.averaged, optimizer.holds
     try:
         yield
     except BaseException:
-        if optimizer is not None:
-            with _Interrupt():  # a further Ctrl-C does not end this halfway
-                optimizer.swap_averages(averaged)
+        with _Interrupt():  # a further Ctrl-C does not end this halfway
+            while optimizer.holds > holds:
+                optimizer.release_averages()
+            optimizer.swap_averages(averaged)
         raise
 
 

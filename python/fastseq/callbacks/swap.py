@@ -28,7 +28,6 @@ class SwapEMAWeights(Callback):
     def __init__(self, swap_on_epoch: bool = False) -> None:
         super().__init__()
         self.swap_on_epoch = bool(swap_on_epoch)
-        self._averaged = False  # before the evaluation or prediction in hand
 
     def _optimizer(self) -> Any:
         optimizer = self.model.optimizer
@@ -51,12 +50,11 @@ class SwapEMAWeights(Callback):
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         optimizer = self._optimizer()
         if optimizer.iterations:  # those of a model from a file wait for its first step
-            self.model.objective.plan_training(self.model.trainable_weights)
-        self._averaged = optimizer.averaged
-        optimizer.swap_averages(True)
+            self.model.objective.prepare_optimizer(self.model.trainable_weights)
+        optimizer.hold_averages()
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._optimizer().swap_averages(self._averaged)
+        self._optimizer().release_averages()
 
     def on_predict_begin(self, logs: dict[str, Any] | None = None) -> None:
         self.on_test_begin(logs)

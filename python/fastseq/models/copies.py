@@ -40,10 +40,11 @@ def packed(model: Any) -> tuple[Any, ...]:
 def _bare(optimizer: Optimizer) -> Optimizer:
     """The optimizer without what binds it to the arrays of one model."""
     bare = copy.copy(optimizer)
-    for name in ("_table", "_pairs", "_built_for", "_state"):
+    for name in ("_table", "_pairs", "_built_for", "_state", "_aside", "_held"):
         if name in vars(bare):
             value = getattr(bare, name)
             setattr(bare, name, type(value)() if isinstance(value, (list, dict)) else None)
+    bare._aside = None  # the copy's weights are what is in their place now
     return bare
 
 

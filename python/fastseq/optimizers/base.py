@@ -98,6 +98,7 @@ class Optimizer(FromArguments):
         self._built_for: list[tuple[int, int]] = []
         self._state: dict[str, list[Array]] = {}
         self._aside: list[Array] | None = None  # the parameters, while their means are in their place
+        self._held: list[bool] = []  # of each `hold_averages`, whether the means were in place before
 
     @classmethod
     def _options(cls) -> list[str]:
@@ -230,14 +231,30 @@ class Optimizer(FromArguments):
         values = self._state["average"] if averaged else self._aside
         for (place, _), value in zip(self._pairs, values, strict=True):
             place[...] = value
+        Variable.changes += 1
         if not averaged:
             self._aside = None
-        Variable.changes += 1
+
+    @property
+    def holds(self) -> int:
+        """How many ``hold_averages`` have not been released."""
+        return len(self._held)
+
+    def hold_averages(self) -> None:
+        """Puts the running means in the parameters' place until ``release_averages``; calls may nest."""
+        self._held.append(self.averaged)
+        self.swap_averages(True)
+
+    def release_averages(self) -> None:
+        """Puts back what was there before the last ``hold_averages``, if one is left."""
+        if self._held:
+            self.swap_averages(self._held.pop())
 
     def finalize(self) -> None:
         """Puts the running means in the parameters' place for good, where there are some: ``fit``'s end."""
         self.swap_averages(True)
         self._aside = None
+        self._held.clear()
 
     def _update(self, rate: float) -> None:
         raise NotImplementedError
