@@ -1,12 +1,14 @@
 """Trains the addition model in the published sizes and writes the table of the README.
 
     python bench/table_addition.py --json table.json --readme README.md     # the better part of an hour
-    python bench/table_addition.py --rows 3-gru,2-lstm --seeds 1 --beside ""
+    python bench/table_addition.py --rows 3-gru,3-lstm-weights --seeds 1 --beside ""
+
+A row is digits, a cell and, where the weights themselves answer, as in the example, "weights".
 
 Rows that the file of `--json` has from this machine, version and number of threads are not learnt again, so
 a table can be made in pieces: start a new file when the code has changed. `--beside` lets
 a peer learn the same questions at the same settings in a process of its own, where the settings are the
-example's; its seconds include what it compiles.
+example's; its seconds include what it compiles. Rows that differ in what answers share its runs.
 """
 
 from __future__ import annotations
@@ -27,15 +29,15 @@ from timing import Worker, available_cpus, machine, put_between, where
 import fastseq
 from fastseq.recipes.addition import addition_data, train_addition
 
-ROWS = ["2-lstm", "3-lstm", "4-lstm", "5-lstm", "3-gru", "3-simple_rnn"]
-SEEDS = {"3-lstm": 3}  # how many a row is learnt with
+ROWS = ["2-lstm", "3-lstm", "3-lstm-weights", "4-lstm", "5-lstm", "3-gru", "3-simple_rnn"]
+SEEDS = {"3-lstm": 3, "3-lstm-weights": 3}  # how many a row is learnt with
 PUBLISHED = {2: 55, 3: 100, 4: 20, 5: 30}  # epochs, in the example's docstring
 PEERS = Path(__file__).with_name("peers.py")
 
 
 def learn(row: str, seed: int, epochs: int) -> dict[str, Any]:
-    digits, cell = row.split("-")
-    result = train_addition(int(digits), cell, seed=seed, epochs=epochs, verbose=0)
+    digits, cell, *weights = row.split("-")
+    result = train_addition(int(digits), cell, seed=seed, epochs=epochs, use_ema=not weights, verbose=0)
     print(f"  seed {seed}: {result}", flush=True)
     return {
         **result.configuration,
@@ -66,6 +68,12 @@ def learn_beside(name: str, run: dict[str, Any], epochs: int) -> dict[str, Any]:
     return {**found, "version": version}
 
 
+def same_job(run: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether a peer does the same for both."""
+    keys = ("digits", "cell", "units", "training_size", "invert", "batch_size", "learning_rate", "seed")
+    return all(run[key] == other[key] for key in keys)
+
+
 def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The run with the median time stands for all."""
     return sorted(runs, key=lambda run: run["seconds"])[(len(runs) - 1) // 2]
@@ -82,6 +90,7 @@ def line(runs: list[dict[str, Any]], peer: str | None) -> str:
         f"{run['training_size']:,}",
         run["batch_size"],
         run["learning_rate"],
+        "mean" if run["use_ema"] else "weights",
         f"{run['epochs']}",
         published,
         f"{run['seconds']:.1f}",
@@ -96,7 +105,8 @@ def line(runs: list[dict[str, Any]], peer: str | None) -> str:
 
 
 def table(rows: dict[str, list[dict[str, Any]]], peer: str | None) -> str:
-    titles = ["digits", "layers", "questions", "batch", "Adam", "epochs", "published", "seconds"]
+    titles = ["digits", "layers", "questions", "batch", "Adam", "what answers", "epochs", "published"]
+    titles += ["seconds"]
     titles += ["characters right", "answers right"]
     if peer:
         titles += [f"{NAMES[peer]}, s", "ratio"]
@@ -105,12 +115,12 @@ def table(rows: dict[str, list[dict[str, Any]]], peer: str | None) -> str:
     runs = next(iter(rows.values()))
     notes = [f"fastseq {runs[0]['version']}, {runs[0]['threads']} threads, until 99 % of the characters"]
     notes.append("of the validation questions are right")
-    several = [
-        f"{row.split('-')[0]} digits: {len(runs)} seeds, the median"
-        for row, runs in rows.items()
+    several = {
+        f"{runs[0]['digits']} digits, {LABELS[runs[0]['cell']]}: {len(runs)} seeds, the median"
+        for runs in rows.values()
         if len(runs) > 1
-    ]
-    text = ", ".join([" ".join(notes), *several])
+    }
+    text = ", ".join([" ".join(notes), *sorted(several)])
     versions = sorted({run[peer]["version"] for runs in rows.values() for run in runs if peer in run})
     if peer and versions:
         text += f". {NAMES[peer]}: {', '.join(versions)}"
@@ -147,7 +157,9 @@ def main() -> None:
         for seed in range(options.seeds or SEEDS.get(row, 1)):
             run = learn(row, seed, options.epochs)
             if options.beside and worth_beside(run):
-                run[options.beside] = learn_beside(options.beside, run, options.epochs)
+                others = [other for rows in report["rows"].values() for other in rows]
+                known = [o[options.beside] for o in others if same_job(o, run) and options.beside in o]
+                run[options.beside] = known[0] if known else learn_beside(options.beside, run, options.epochs)
             runs.append(run)
         report["rows"][row] = runs
         if options.json:

@@ -35,7 +35,7 @@ def test_addition_quiet(capsys):
 def test_addition_options_reach_the_recipe(tmp_path, capsys):
     path = str(tmp_path / "adder")
     options = "--digits 2 --cell gru --units 4 --layers 2 --training-size 50 --no-invert --batch-size 16"
-    options += " --learning-rate 0.01 --epochs 1 --target-accuracy 0.5 --seed 7 --quiet --save"
+    options += " --learning-rate 0.01 --no-ema --epochs 1 --target-accuracy 0.5 --seed 7 --quiet --save"
     assert cli.main(["addition", *options.split(), path]) == 0
     assert AdditionResult.load(path).configuration == {
         "digits": 2,
@@ -46,6 +46,7 @@ def test_addition_options_reach_the_recipe(tmp_path, capsys):
         "invert": False,
         "batch_size": 16,
         "learning_rate": 0.01,
+        "use_ema": False,
         "epochs": 1,
         "target_accuracy": 0.5,
         "seed": 7,

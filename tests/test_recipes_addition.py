@@ -194,6 +194,21 @@ def test_it_learns_and_stops_at_the_target():
     assert result.epochs == len(values) < 300
 
 
+def test_what_answers():
+    """The means of the weights, unless told otherwise; training is the same."""
+    mean, own = (train_addition(**{**SMALL, "epochs": 3}, use_ema=use) for use in (True, False))
+    assert mean.history.history["loss"] == own.history.history["loss"]
+    assert mean.history.history["val_loss"] != own.history.history["val_loss"]
+    for result, same in ((mean, True), (own, False)):
+        assert (result.model.optimizer.state_names[-1] == "average") == same
+        data = addition_data(1, seed=0)
+        values = result.model.evaluate(data.x_val, data.y_val, verbose=0)
+        assert values == pytest.approx([result.history.history[k][-1] for k in ("val_loss", "val_accuracy")])
+    means = mean.model.objective.optimizer_state()["average"]
+    for weight, kept in zip(mean.model.get_weights(), means, strict=True):
+        np.testing.assert_array_equal(weight, kept)
+
+
 def test_defaults_by_digits():
     chosen = {}
     for digits, cell in ((1, "lstm"), (2, "lstm"), (2, "gru"), (2, "simple_rnn"), (3, "lstm"), (4, "gru")):

@@ -51,6 +51,8 @@ def _add_addition(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     add("--no-invert", action="store_false", dest="invert", help="do not reverse the questions")
     add("--batch-size", type=int, help="questions per step (by the digits)")
     add("--learning-rate", type=float, help="of Adam (by the digits)")
+    own = "let the weights themselves answer, as in the Keras example, not a running mean of them"
+    add("--no-ema", action="store_false", dest="use_ema", help=own)
     add("--epochs", type=int, default=200, help="the most epochs to train (%(default)s)")
     add("--target-accuracy", type=float, default=0.99, help="accuracy at which to stop (%(default)s)")
     add("--seed", type=int, default=0, help="of questions, weights and shuffling (%(default)s)")

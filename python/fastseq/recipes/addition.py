@@ -17,7 +17,7 @@ import numpy as np
 
 import fastseq
 from fastseq import layers as keras_layers
-from fastseq.callbacks import Callback, History
+from fastseq.callbacks import Callback, History, SwapEMAWeights
 from fastseq.models import Sequential
 from fastseq.recipes.common import (
     cell_class,
@@ -120,7 +120,7 @@ class AdditionResult:
     """What ``train_addition`` learnt.
 
     Attributes:
-        model: The trained model.
+        model: The trained model, its weights running means where those were used.
         history: Its History: loss, accuracy, val_loss and val_accuracy of each epoch.
         table: The CharacterTable of questions and answers.
         accuracy: Share of the validation answers' characters that are right, as the example counts.
@@ -221,12 +221,17 @@ def train_addition(
     verbose: int = 1,
     *,
     learning_rate: float | None = None,
+    use_ema: bool = True,
     samples: int = 10,
 ) -> AdditionResult:
     """Trains a model to add two numbers, character by character.
 
     After each epoch a few random validation questions are printed with the right answer (T), a tick
     and the guess. Ctrl-C ends the training early and returns what was learnt so far.
+
+    What answers, and what is kept, is a running mean of the weights over about a hundred steps (Polyak and
+    Juditsky 1992, https://doi.org/10.1137/0330046): at a constant rate the weights themselves swing about
+    it, and reach the target some epochs later.
 
     Args:
         digits: The most digits a number has, 1 to 18.
@@ -242,6 +247,7 @@ def train_addition(
         seed: Of questions, initial weights and shuffling; None for a new one each time.
         verbose: 0 prints nothing, 1 a progress bar for each epoch, 2 one line for each epoch.
         learning_rate: Of Adam; None for 0.001, or 0.01 up to two digits (but not for "simple_rnn").
+        use_ema: False has the weights themselves answer, as in the example.
         samples: How many questions to show after each epoch.
 
     Returns:
@@ -283,13 +289,14 @@ def train_addition(
     model = _model(digits, recurrent, units, layers)
     model.compile(
         loss="categorical_crossentropy",
-        optimizer=fastseq.optimizers.Adam(learning_rate=learning_rate),
+        optimizer=fastseq.optimizers.Adam(learning_rate=learning_rate, use_ema=use_ema),
         metrics=["accuracy"],
     )
     if verbose:
         model.summary()
 
     after_epoch = _AfterEpoch(data, invert, samples if verbose else 0, target_accuracy, seed)
+    answering = [SwapEMAWeights(swap_on_epoch=True)] if use_ema else []
     history, seconds, interrupted = fitted(
         model,
         say,
@@ -298,7 +305,7 @@ def train_addition(
         batch_size=batch_size,
         epochs=epochs,
         validation_data=(data.x_val, data.y_val),
-        callbacks=[after_epoch],
+        callbacks=[*answering, after_epoch],
         verbose=verbose,
     )
 
@@ -324,6 +331,7 @@ def train_addition(
             "target_accuracy": target_accuracy,
             "seed": seed,
             "learning_rate": learning_rate,
+            "use_ema": bool(use_ema),
         },
     )
     say(result)
