@@ -19,11 +19,11 @@ struct Slot {
   std::atomic<std::size_t> capacity{0};  // of `block`; a hint, checked again after the block has been taken
 };
 
-constexpr int kSlots = 16;
+constexpr int kSlots = 64;  // more than a step of a large model has results: none is freed in between
 constexpr std::size_t kPoolBytes = std::size_t{1}
                                    << 30;           // kept at rest, at most; more is given back to the system
 constexpr std::size_t kHeader = Arena::kAlignment;  // before data(): the capacity
-constexpr std::size_t kLooseFit = 4;                // a block this many times too large is left for others
+constexpr std::size_t kLooseFit = 2;                // a block this many times too large is left for others
 
 Slot slots[kSlots];
 std::atomic<std::size_t> bytes_at_rest{0};
