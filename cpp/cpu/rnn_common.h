@@ -122,6 +122,13 @@ struct Share {
     }
   }
 
+  bool has_h(std::ptrdiff_t step) const { return step > 0 || call.h0; }  // else the state before is zero
+
+  // A panel's gates from a place of their buffer on: a frame, but without training one of the chunk's.
+  T* gates(std::ptrdiff_t panel, std::ptrdiff_t place) const {
+    return call.gates + panel * call.gate_panel + place * frame;
+  }
+
   // Buffers of a step. Without training, states alternate between two places and gates are one chunk's.
   T* states(T* base, std::ptrdiff_t step) const {
     const std::ptrdiff_t at = call.training ? frames.first[step] : (step & 1) * call.batch;

@@ -119,7 +119,7 @@ class ForwardLoop {
 
  private:
   T* gates(std::ptrdiff_t panel, std::ptrdiff_t frame) const {
-    return call_.gates + panel * call_.gate_panel + (frame - gates_from_) * S::frame;
+    return share_.gates(panel, frame - gates_from_);
   }
   T* inputs(std::ptrdiff_t frame) const { return call_.inputs + (frame - gates_from_) * call_.features; }
   std::int32_t& place(std::ptrdiff_t frame) const { return call_.places[frame - gates_from_]; }
@@ -365,7 +365,7 @@ class ForwardLoop {
 
   void run_step(std::ptrdiff_t step) {
     const Range rows = share_.step_rows(step);
-    const bool has_h = step > 0 || call_.h0, single = has_h && !joined_ && rows.end - rows.begin == 1;
+    const bool has_h = share_.has_h(step), single = has_h && !joined_ && rows.end - rows.begin == 1;
     if (single) {
       for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) place_rows(p, step, rows);
       recur_row<S::open_at, S::open>(step, rows.begin, share_.states(call_.h_in, step), f_.packed_open);
