@@ -218,6 +218,26 @@ FASTSEQ_OUTLINE void pack_bias(const T* bias, std::ptrdiff_t units, Range panels
   }
 }
 
+// What of a layer's weights a member packs: rows of the kernels, panels of both, panels of the bias.
+struct PackShare {
+  Range features, units, panels, bias;
+};
+
+template <class T, Cell cell>
+FASTSEQ_INLINE void pack_weights(const RnnWeights<T>& to, const T* kernel, const T* recurrent_kernel,
+                                 const T* bias, std::ptrdiff_t features, std::ptrdiff_t units,
+                                 const PackShare& share) {
+  constexpr CellLayout at = cell_layout(cell);
+  pack_panels<T, cell, at.input_first, at.input_count>(kernel, features, units, share.features, share.panels,
+                                                       to.kernel);
+  pack_panels<T, cell, at.open_first, at.open_count>(recurrent_kernel, units, units, share.units,
+                                                     share.panels, to.open);
+  if constexpr (at.close_count > 0)
+    pack_panels<T, cell, at.close_first, at.close_count>(recurrent_kernel, units, units, share.units,
+                                                         share.panels, to.close);
+  pack_bias<T, cell>(bias, units, share.bias, to.bias);
+}
+
 // The same kernel for the way back: [pair of registers of rows][panel, slot, width, L][2][L], zero beyond
 // rows and units.
 template <class T, Cell cell>

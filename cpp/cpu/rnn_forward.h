@@ -138,19 +138,16 @@ class ForwardLoop {
   // Where members own rows, all read all packed weights: then each packs rows of the weights, those that an
   // optimizer's step changes on the same core.
   void prepare() {
-    const bool by_rows = !share_.shared_steps;
-    const Range part = part_of(call_.panels, share_.team), panels = by_rows ? Range{0, call_.panels} : part;
-    const Range features = by_rows ? part_of(call_.features, share_.team) : Range{0, call_.features};
-    const Range units = by_rows ? part_of(call_.units, share_.team) : Range{0, call_.units};
-    constexpr CellLayout at = S::layout;
-    pack_panels<T, cell, at.input_first, at.input_count>(call_.kernel, call_.features, call_.units, features,
-                                                         panels, f_.packed_kernel);
-    pack_panels<T, cell, at.open_first, at.open_count>(call_.recurrent_kernel, call_.units, call_.units,
-                                                       units, panels, f_.packed_open);
-    if constexpr (two_products)
-      pack_panels<T, cell, at.close_first, at.close_count>(call_.recurrent_kernel, call_.units, call_.units,
-                                                           units, panels, f_.packed_close);
-    pack_bias<T, cell>(call_.bias, call_.units, part, f_.packed_bias);
+    if (!f_.packed) {
+      const bool by_rows = !share_.shared_steps;
+      const auto part = [&](std::ptrdiff_t n, bool shared) {
+        return shared ? part_of(n, share_.team) : Range{0, n};
+      };
+      pack_weights<T, cell>(f_.weights, call_.kernel, call_.recurrent_kernel, call_.bias, call_.features,
+                            call_.units,
+                            {part(call_.features, by_rows), part(call_.units, by_rows),
+                             part(call_.panels, !by_rows), part(call_.panels, true)});
+    }
     const Range rows = part_of(call_.batch, share_.team);
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) prepare_row(r, call_.frames.row_sequence[r]);
   }
@@ -183,14 +180,14 @@ class ForwardLoop {
   // sums = x W + b of some rows, one panel; slots that only the recurrent product fills start from their
   // bias.
   FASTSEQ_OUTLINE void project_panel(std::ptrdiff_t p, const T* inputs, T* sums, std::ptrdiff_t rows) {
-    const T* bias = f_.packed_bias + p * S::frame;
+    const T* bias = f_.weights.bias + p * S::frame;
     Product<T> q = {};
     q.rows = rows;
     q.a = inputs;
     q.a_row = call_.features;
     q.blocks = 1;
     q.depth = call_.features;
-    set_packed<S::input_vectors>(q, f_.packed_kernel + p * call_.features * S::input, call_.features);
+    set_packed<S::input_vectors>(q, f_.weights.kernel + p * call_.features * S::input, call_.features);
     if (share_.far(call_.features, S::input, rows)) q.next_b = q.b + call_.features * S::input;
     q.init = bias + S::input_at;
     q.init_vector = S::L;
@@ -232,8 +229,8 @@ class ForwardLoop {
   // The same for frames of at most one feature, with the bits of the product: all else it adds is 0 times a
   // weight.
   FASTSEQ_OUTLINE void place_panel(std::ptrdiff_t p, std::ptrdiff_t from, std::ptrdiff_t rows) {
-    const T* bias = f_.packed_bias + p * S::frame;
-    const T* kernel = f_.packed_kernel + p * call_.features * S::input;
+    const T* bias = f_.weights.bias + p * S::frame;
+    const T* kernel = f_.weights.kernel + p * call_.features * S::input;
     T* sums = gates(p, from);
     for (std::ptrdiff_t r = 0; r < rows; ++r, sums += S::frame) {
       const std::int32_t k = place(from + r);
@@ -273,10 +270,10 @@ class ForwardLoop {
     if (joined_ && !sparse_) {
       q.lead_a = inputs(call_.frames.first[step] + rows.begin);
       q.lead_row = q.lead_depth = call_.features;
-      q.lead_b = f_.packed_kernel + p * call_.features * S::input;
+      q.lead_b = f_.weights.kernel + p * call_.features * S::input;
       q.lead_group = call_.features * q.b_row;
-      if (far) q.next_b = f_.packed_kernel + next_panel(p) * call_.features * S::input;
-      q.init = f_.packed_bias + p * S::frame + at;
+      if (far) q.next_b = f_.weights.kernel + next_panel(p) * call_.features * S::input;
+      q.init = f_.weights.bias + p * S::frame + at;
       q.init_row = 0;
     }
     q.c = sums + rows.begin * S::frame + at;
@@ -368,13 +365,13 @@ class ForwardLoop {
     const bool has_h = share_.has_h(step), single = has_h && !joined_ && rows.end - rows.begin == 1;
     if (single) {
       for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) place_rows(p, step, rows);
-      recur_row<S::open_at, S::open>(step, rows.begin, share_.states(call_.h_in, step), f_.packed_open);
+      recur_row<S::open_at, S::open>(step, rows.begin, share_.states(call_.h_in, step), f_.weights.open);
     }
     each_block(rows, [&](std::ptrdiff_t p, Range block) FASTSEQ_INLINED {
       const PanelStep<T> s = panel_step(p, step, block, has_h);
       if (!single) place_rows(p, step, block);
       if (has_h && !single)
-        recur<S::open_at, S::open>(p, step, block, share_.states(call_.h_in, step), f_.packed_open, s.inputs,
+        recur<S::open_at, S::open>(p, step, block, share_.states(call_.h_in, step), f_.weights.open, s.inputs,
                                    s.gates);
       if constexpr (two_products)
         with_activations<cell>(call_, [&](const auto& act) { Rows::open_forward(s, act); });
@@ -383,11 +380,11 @@ class ForwardLoop {
     });
     if constexpr (two_products) {
       if (share_.shared_steps) share_.meet();
-      if (single) recur_row<S::close_at, S::close>(step, rows.begin, share_.reset(step), f_.packed_close);
+      if (single) recur_row<S::close_at, S::close>(step, rows.begin, share_.reset(step), f_.weights.close);
       each_block(rows, [&](std::ptrdiff_t p, Range block) FASTSEQ_INLINED {
         const PanelStep<T> s = panel_step(p, step, block, has_h);
         if (has_h && !single)
-          recur<S::close_at, S::close>(p, step, block, share_.reset(step), f_.packed_close, s.inputs,
+          recur<S::close_at, S::close>(p, step, block, share_.reset(step), f_.weights.close, s.inputs,
                                        s.gates);
         with_activations<cell>(call_, [&](const auto& act) { Rows::forward(s, act); });
       });

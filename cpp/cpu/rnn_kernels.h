@@ -89,13 +89,20 @@ struct RnnCall {
   T* h_mask;    // (N, state_row) recurrent dropout factors, or null
 };
 
+// A layer's weights as the kernels read them.
+template <class T>
+struct RnnWeights {
+  T* kernel;  // [panel][group of registers][D][group][L]
+  T* open;    // the same of the open slots, of H
+  T* close;   // the same of the close slots
+  T* bias;    // [panel][slot][width][L]
+};
+
 template <class T>
 struct RnnForward {
   RnnCall<T> call;
-  T* packed_kernel;      // [panel][group of registers][D][group][L]
-  T* packed_open;        // the same of the open slots, of H
-  T* packed_close;       // the same of the close slots
-  T* packed_bias;        // [panel][slot][width][L]
+  RnnWeights<T> weights;
+  bool packed;           // the weights are already as they should be
   T* h_last;             // (N, state_row)
   T* row_sums;           // [member][panel][slot][width][L]: for steps of one row
   T* sequence;           // (N, T, H) or null; zeroed by the caller where no frame writes
@@ -125,13 +132,13 @@ struct RnnBackward {
   bool add_kernel, add_recurrent, add_bias;  // add to what is there; the others are assigned
 };
 
-// A layer's weights as the kernels read them, kept for steps that come one at a time.
+// A layer whose weights stay packed from call to call.
 template <class T>
 struct RnnPacked {
   Cell cell;
   Activation activation, recurrent_activation;
   std::ptrdiff_t features, units, panels;
-  T *kernel, *open, *close, *bias;  // as RnnForward's packed_*
+  RnnWeights<T> weights;
 };
 
 // One step. Members share units: they meet only in a cell of two products.

@@ -11,17 +11,9 @@ namespace FASTSEQ_TARGET {
 
 template <class T, Cell cell>
 void pack_layer(const RnnPacked<T>& to, const T* kernel, const T* recurrent_kernel, const T* bias) {
-  using S = Share<T, cell>;
-  constexpr CellLayout at = S::layout;
-  const Range all = {0, to.panels};
-  pack_panels<T, cell, at.input_first, at.input_count>(kernel, to.features, to.units, {0, to.features}, all,
-                                                       to.kernel);
-  pack_panels<T, cell, at.open_first, at.open_count>(recurrent_kernel, to.units, to.units, {0, to.units}, all,
-                                                     to.open);
-  if constexpr (at.close_count > 0)
-    pack_panels<T, cell, at.close_first, at.close_count>(recurrent_kernel, to.units, to.units, {0, to.units},
-                                                         all, to.close);
-  pack_bias<T, cell>(bias, to.units, all, to.bias);
+  const Range features = {0, to.features}, units = {0, to.units}, panels = {0, to.panels};
+  pack_weights<T, cell>(to.weights, kernel, recurrent_kernel, bias, to.features, to.units,
+                        {features, units, panels, panels});
 }
 
 // sums += a B for one row and neighbouring panels of `Vectors` registers.
@@ -73,13 +65,13 @@ class SingleStep {
       take_state(s_.h, s_.h_before);
     for (std::ptrdiff_t p = panels_.begin; p < panels_.end; ++p)
       for (std::ptrdiff_t r = 0; r < s_.batch; ++r)
-        __builtin_memcpy(sums(p) + r * S::frame, packed_.bias + p * S::frame, S::frame * sizeof(T));
-    add<S::input, S::input_at>(s_.x, packed_.features, packed_.features, packed_.kernel);
-    if (s_.h) add<S::open, S::open_at>(s_.h, packed_.units, packed_.units, packed_.open);
+        __builtin_memcpy(sums(p) + r * S::frame, packed_.weights.bias + p * S::frame, S::frame * sizeof(T));
+    add<S::input, S::input_at>(s_.x, packed_.features, packed_.features, packed_.weights.kernel);
+    if (s_.h) add<S::open, S::open_at>(s_.h, packed_.units, packed_.units, packed_.weights.open);
     if constexpr (two_products) {
       each_cell([&](const PanelStep<T>& panel, const auto& act) { Rows::open_forward(panel, act); });
       team_.meet(team_.meeting);
-      if (s_.h) add<S::close, S::close_at>(s_.reset, s_.units, packed_.units, packed_.close);
+      if (s_.h) add<S::close, S::close_at>(s_.reset, s_.units, packed_.units, packed_.weights.close);
     }
     each_cell([&](const PanelStep<T>& panel, const auto& act) { Rows::forward(panel, act); });
     give_state(s_.h_after, s_.output);

@@ -127,21 +127,23 @@ struct ForwardJob {
   std::unique_ptr<RnnSaved<T>> saved;
   RnnForward<T> f = {};
   Arena work;
+  const Kernels* compiled;  // those that packed the weights, or will
   int members;
 
   ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads);
-  void run(const Team& team) const noexcept { rnn_table<T>().forward(f, team); }
+  void run(const Team& team) const noexcept { rnn_table<T>(*compiled).forward(f, team); }
   std::unique_ptr<RnnSaved<T>> finish();
 };
 
 template <class T>
-ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads) {
+ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads)
+    : compiled(a.packed ? &a.packed->compiled() : &kernels()) {
   saved = std::make_unique<RnnSaved<T>>();
   saved->content = std::make_unique<typename RnnSaved<T>::Content>(
       FrameLists(a.batch, a.steps, a.mask, a.lengths, {o.go_backwards, o.zero_output_for_mask || a.lengths}));
   typename RnnSaved<T>::Content& kept = *saved->content;
   kept.input_elements = a.batch * a.steps * a.features;
-  const RnnSizes<T> size(o.cell, a.units);
+  const RnnSizes<T> size(o.cell, a.units, *compiled);
   const bool lstm = o.cell == Cell::lstm;
 
   RnnCall<T>& c = f.call;
@@ -192,13 +194,12 @@ ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int thread
   });
   if (!c.h_in) c.h_in = c.h_prev;
   work = Workspace::deal([&](Workspace& l) {
-    l.take(f.packed_kernel, size.panels * a.features * size.input);
-    l.take(f.packed_open, size.panels * a.units * size.open);
-    l.take(f.packed_close, size.panels * a.units * size.close, size.close > 0);
-    l.take(f.packed_bias, size.panels * size.frame);
+    if (!a.packed) take_weights(l, f.weights, size, a.features, a.units);
     l.take(f.h_last, a.batch * c.state_row);
     l.take(f.row_sums, members * size.panels * size.frame);
   });
+  f.packed = a.packed != nullptr;
+  if (f.packed) f.weights = a.packed->view().weights;
   f.sequence = a.sequence;
   f.h_final = a.h_final;
   f.c_final = a.c_final;
@@ -211,7 +212,7 @@ template <class T>
 std::unique_ptr<RnnSaved<T>> ForwardJob<T>::finish() {
   if (!f.call.training) return nullptr;
   saved->content->call = f.call;
-  saved->content->compiled = &kernels();
+  saved->content->compiled = compiled;
   return std::move(saved);
 }
 

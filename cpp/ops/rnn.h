@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <memory>
 
-#include "cpu/rnn_kernels.h"
+#include "ops/rnn_packed.h"
 
 namespace fastseq {
 
@@ -28,6 +28,7 @@ struct RnnArrays {
   std::ptrdiff_t batch, steps, features, units;
   const T *x, *kernel, *recurrent_kernel;
   const T* bias;                // or null
+  const PackedRnn<T>* packed;   // or null: instead of the three, and only without training
   const T *h0, *c0;             // (batch, units) or null
   const bool* mask;             // (batch, steps) or null
   const std::int64_t* lengths;  // (batch) or null: the steps t < length are valid

@@ -66,4 +66,14 @@ class Workspace {
   std::size_t bytes_ = 0;
 };
 
+// Room for a layer's packed weights.
+template <class T>
+void take_weights(Workspace& w, RnnWeights<T>& to, const RnnSizes<T>& size, std::ptrdiff_t features,
+                  std::ptrdiff_t units) {
+  w.take(to.kernel, size.panels * features * size.input);
+  w.take(to.open, size.panels * units * size.open);
+  w.take(to.close, size.panels * units * size.close, size.close > 0);
+  w.take(to.bias, size.panels * size.frame);
+}
+
 }  // namespace fastseq

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "base/threads.h"
 #include "ops/rnn_layout.h"
@@ -31,26 +32,10 @@ std::int64_t now() {
 }  // namespace
 
 template <class T>
-RnnStepper<T>::RnnStepper(Cell cell, Activation activation, Activation recurrent_activation,
-                          std::ptrdiff_t features, std::ptrdiff_t units, const T* kernel,
-                          const T* recurrent_kernel, const T* bias)
-    : kernels_(&kernels()) {
-  const RnnSizes<T> size(cell, units);
-  packed_.cell = cell;
-  packed_.activation = activation;
-  packed_.recurrent_activation = recurrent_activation;
-  packed_.features = features;
-  packed_.units = units;
-  packed_.panels = size.panels;
-  multiply_adds_ = static_cast<double>(size.layout.gates) * static_cast<double>(units) *
-                   static_cast<double>(features + units);
-  memory_ = Workspace::deal([&](Workspace& w) {
-    w.take(packed_.kernel, size.panels * features * size.input);
-    w.take(packed_.open, size.panels * units * size.open);
-    w.take(packed_.close, size.panels * units * size.close, size.close > 0);
-    w.take(packed_.bias, size.panels * size.frame);
-  });
-  rnn_table<T>().pack(packed_, kernel, recurrent_kernel, bias);
+RnnStepper<T>::RnnStepper(PackedRnn<T> layer) : layer_(std::move(layer)) {
+  const RnnPacked<T>& packed = layer_.view();
+  multiply_adds_ = static_cast<double>(cell_layout(packed.cell).gates) * static_cast<double>(packed.units) *
+                   static_cast<double>(packed.features + packed.units);
 }
 
 bool TeamTrial::team() {
@@ -99,17 +84,17 @@ int RnnStepper<T>::most_members() const {
   const double bytes = multiply_adds_ * sizeof(T);
   if (bytes < 2 * bytes_worth_a_member) return 1;
   const auto worth = static_cast<std::ptrdiff_t>(bytes / bytes_worth_a_member);
-  return static_cast<int>(
-      std::min<std::ptrdiff_t>({num_threads(), worth, packed_.units / units_worth_a_member}));
+  return static_cast<int>(std::min<std::ptrdiff_t>({num_threads(), worth, units() / units_worth_a_member}));
 }
 
 template <class T>
 void RnnStepper<T>::step(std::ptrdiff_t batch, const T* x, const T* h, const T* c, T* output, T* h_out,
                          T* c_out) const {
-  const RnnSizes<T> size(packed_.cell, packed_.units, *kernels_);
-  const bool lstm = packed_.cell == Cell::lstm;
+  const RnnPacked<T>& packed = layer_.view();
+  const RnnSizes<T> size(packed.cell, packed.units, layer_.compiled());
+  const bool lstm = packed.cell == Cell::lstm;
   RnnStep<T> s = {};
-  s.packed = packed_;
+  s.packed = packed;
   s.batch = batch;
   s.x = x;
   s.h = h;
@@ -117,16 +102,16 @@ void RnnStepper<T>::step(std::ptrdiff_t batch, const T* x, const T* h, const T* 
   s.output = output;
   s.h_out = h_out;
   s.c_out = c_out;
-  s.units = packed_.panels * size.width;
+  s.units = packed.panels * size.width;
   const Arena memory = Workspace::deal([&](Workspace& w) {
-    w.take(s.sums, packed_.panels * batch * size.frame);
+    w.take(s.sums, packed.panels * batch * size.frame);
     w.take(s.h_before, batch * s.units);
     w.take(s.h_after, batch * s.units);
     w.take(s.c_before, batch * s.units, lstm);
     w.take(s.c_after, batch * s.units, lstm);
     w.take(s.reset, batch * s.units, size.close > 0);
   });
-  const RnnTable<T>& kernel = rnn_table<T>(*kernels_);
+  const RnnTable<T>& kernel = rnn_table<T>(layer_.compiled());
   const auto work = [&](const Team& team) noexcept { kernel.step(s, team); };
   const int most = most_members();
   if (most <= 1) return run_team(1, work);

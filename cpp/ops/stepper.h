@@ -1,4 +1,4 @@
-// A recurrent layer one step at a time: its weights are packed once, a step only reads them.
+// A recurrent layer one step at a time: its weights are packed already, a step only reads them.
 #pragma once
 
 #include <array>
@@ -6,12 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "base/workspace.h"
-#include "cpu/rnn_kernels.h"
+#include "ops/rnn_packed.h"
 
 namespace fastseq {
-
-struct Kernels;
 
 // Whether steps are taken alone or by the team: some of each are timed now and then, and the way whose median
 // is less is kept until the next trial, or until the team falls behind. A second core that another process
@@ -39,20 +36,18 @@ class TeamTrial {
   std::atomic<std::int64_t> since_{0};                // of the team's steps since the last look
 };
 
-// Holds the weights as they were when it was made. Steps change nothing in it: any number of threads may
-// take them at once.
+// Any number of threads may take steps at once.
 template <class T>
 class RnnStepper {
  public:
   using Scalar = T;
 
-  // Pointers are to C-contiguous arrays in Keras's layouts; bias may be null.
-  RnnStepper(Cell cell, Activation activation, Activation recurrent_activation, std::ptrdiff_t features,
-             std::ptrdiff_t units, const T* kernel, const T* recurrent_kernel, const T* bias);
+  explicit RnnStepper(PackedRnn<T> layer);
 
-  Cell cell() const { return packed_.cell; }
-  std::ptrdiff_t features() const { return packed_.features; }
-  std::ptrdiff_t units() const { return packed_.units; }
+  const PackedRnn<T>& layer() const { return layer_; }
+  Cell cell() const { return layer_.view().cell; }
+  std::ptrdiff_t features() const { return layer_.view().features; }
+  std::ptrdiff_t units() const { return layer_.view().units; }
   double multiply_adds() const { return multiply_adds_; }  // of a step, per row
 
   // x (batch, features); h, c (batch, units) or null for zeros; output and h_out are both the new h. c and
@@ -62,9 +57,7 @@ class RnnStepper {
  private:
   int most_members() const;
 
-  const Kernels* kernels_;  // those that packed
-  RnnPacked<T> packed_ = {};
-  Arena memory_;
+  PackedRnn<T> layer_;
   double multiply_adds_;
   mutable std::atomic<std::int64_t> last_{0};  // when the last step ended, nanoseconds
   mutable TeamTrial trial_;

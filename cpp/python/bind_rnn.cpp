@@ -10,6 +10,7 @@
 #include "python/arrays.h"
 #include "python/bind.h"
 #include "python/rnn_arrays.h"
+#include "python/stepper.h"
 
 namespace fastseq {
 namespace {
@@ -30,20 +31,21 @@ struct PySaved {
   bool repeat, has_state;
 };
 
-// What Python passes for one call, as a tuple in this order.
+// What Python passes for one call, as a tuple in this order: the weights, or a stepper that has them packed.
 struct ForwardArguments {
   int cell;
-  py::array x, kernel, recurrent_kernel;
-  Optional bias, h0, c0, mask, lengths;
+  py::array x;
+  Optional kernel, recurrent_kernel, bias, h0, c0, mask, lengths;
   int activation, recurrent_activation;
   bool go_backwards, zero_output_for_mask, training, want_sequence;
   std::int64_t repeat;
   double dropout, recurrent_dropout;
   std::uint64_t seed;
+  std::optional<py::capsule> packed;
 };
-using ForwardTuple =
-    std::tuple<int, py::array, py::array, py::array, Optional, Optional, Optional, Optional, Optional, int,
-               int, bool, bool, bool, bool, std::int64_t, double, double, std::uint64_t>;
+using ForwardTuple = std::tuple<int, py::array, Optional, Optional, Optional, Optional, Optional, Optional,
+                                Optional, int, int, bool, bool, bool, bool, std::int64_t, double, double,
+                                std::uint64_t, std::optional<py::capsule>>;
 
 ForwardArguments arguments_of(const ForwardTuple& t) {
   return std::apply([](const auto&... parts) { return ForwardArguments{parts...}; }, t);
@@ -70,12 +72,11 @@ struct ForwardCall {
     a.batch = p.x.shape(0);
     a.steps = repeats ? p.repeat : p.x.shape(1);
     a.features = p.x.shape(p.x.ndim() - 1);
-    a.units = units_of(f, cell, p.recurrent_kernel);
-    check_shape(f, "kernel", p.kernel, {a.features, cell_layout(cell).gates * a.units});
+    if (p.packed)
+      take_packed(f, cell);
+    else
+      take_weights(f, cell);
     a.x = elements<T>(f, "x", p.x);
-    a.kernel = elements<T>(f, "kernel", p.kernel);
-    a.recurrent_kernel = elements<T>(f, "recurrent_kernel", p.recurrent_kernel);
-    a.bias = bias_elements<T>(f, cell, p.bias, a.units);
     a.h0 = optional_elements<T>(f, "initial_state", p.h0, {a.batch, a.units});
     a.c0 = optional_elements<T>(f, "initial_state", p.c0, {a.batch, a.units});
     a.mask = optional_elements<bool>(f, "mask", p.mask, {a.batch, a.steps});
@@ -110,13 +111,36 @@ struct ForwardCall {
       std::vector<py::ssize_t> bias_shape;
       if (p.bias) bias_shape.assign(p.bias->shape(), p.bias->shape() + p.bias->ndim());
       kept = py::cast(std::make_unique<PySaved>(
-          PySaved{options.cell, std::move(saved), p.kernel, p.recurrent_kernel, arrays.batch, arrays.steps,
+          PySaved{options.cell, std::move(saved), *p.kernel, *p.recurrent_kernel, arrays.batch, arrays.steps,
                   arrays.features, arrays.units, std::move(bias_shape), options.repeat, p.h0 || p.c0}));
     }
     return py::make_tuple(std::move(sequence), std::move(h), std::move(c), std::move(kept));
   }
 
  private:
+  void take_weights(const char* f, Cell cell) {
+    RnnArrays<T>& a = arrays;
+    a.units = units_of(f, cell, *p.recurrent_kernel);
+    check_shape(f, "kernel", *p.kernel, {a.features, cell_layout(cell).gates * a.units});
+    a.kernel = elements<T>(f, "kernel", *p.kernel);
+    a.recurrent_kernel = elements<T>(f, "recurrent_kernel", *p.recurrent_kernel);
+    a.bias = bias_elements<T>(f, cell, p.bias, a.units);
+  }
+
+  void take_packed(const char* f, Cell cell) {
+    const auto* stepper = std::get_if<std::unique_ptr<RnnStepper<T>>>(&stepper_of(*p.packed).stepper);
+    check_value(stepper != nullptr && (*stepper)->cell() == cell, f, "packed",
+                "be a layer of this cell and dtype", "another");
+    check_value(!p.training, f, "training", "be False with packed weights", "True");
+    const RnnStepper<T>& s = **stepper;
+    check_value(
+        s.features() == arrays.features, f, "x",
+        [&] { return "have " + std::to_string(s.features()) + " features"; },
+        [&] { return "shape " + shape_text(shape_of(p.x)); });
+    arrays.units = s.units();
+    arrays.packed = &s.layer();
+  }
+
   static py::object output(std::initializer_list<py::ssize_t> shape, T*& data) {
     py::array_t<T> made = empty_of<T>(std::vector<py::ssize_t>(shape));
     data = made.mutable_data();
@@ -126,8 +150,12 @@ struct ForwardCall {
 
 template <class F>
 py::tuple with_type_of(const ForwardArguments& p, F&& f) {
+  if (p.packed)
+    return std::visit(
+        [&](const auto& stepper) { return f(typename std::decay_t<decltype(*stepper)>::Scalar(0)); },
+        stepper_of(*p.packed).stepper);
   const std::string name = function_name(static_cast<Cell>(p.cell), "_forward");
-  return with_float_type(name.c_str(), "kernel", p.kernel, f);
+  return with_float_type(name.c_str(), "kernel", *p.kernel, f);
 }
 
 py::tuple forward(const ForwardTuple& given) {

@@ -1,29 +1,20 @@
 // Recurrent layers one step at a time. A step takes microseconds, so the way in is a plain C function that
 // looks at each argument once.
-#include "ops/stepper.h"
+#include "python/stepper.h"
 
 #include <pybind11/stl.h>
 
-#include <memory>
 #include <new>
-#include <variant>
+#include <utility>
 
-#include "python/arrays.h"
 #include "python/bind.h"
 #include "python/rnn_arrays.h"
 
 namespace fastseq {
 namespace {
 
-constexpr const char* stepper_capsule = "fastseq.stepper";
-
 // Longer steps let other threads of Python run meanwhile; the GIL of a shorter one costs more than it frees.
 constexpr double multiply_adds_worth_the_gil = 4e6;
-
-struct PyStepper {
-  std::variant<std::unique_ptr<RnnStepper<float>>, std::unique_ptr<RnnStepper<double>>> stepper;
-  std::string function;  // for messages
-};
 
 py::capsule make_stepper(const std::string& function, int cell_number, const py::array& kernel,
                          const py::array& recurrent_kernel, const Optional& bias, int activation,
@@ -40,10 +31,10 @@ py::capsule make_stepper(const std::string& function, int cell_number, const py:
     using T = decltype(zero);
     auto made = std::make_unique<PyStepper>();
     made->function = function;
-    made->stepper = std::make_unique<RnnStepper<T>>(
+    made->stepper = std::make_unique<RnnStepper<T>>(PackedRnn<T>(
         cell, static_cast<Activation>(activation), static_cast<Activation>(recurrent_activation),
         kernel.shape(0), units, elements<T>(f, "kernel", kernel),
-        elements<T>(f, "recurrent_kernel", recurrent_kernel), bias_elements<T>(f, cell, bias, units));
+        elements<T>(f, "recurrent_kernel", recurrent_kernel), bias_elements<T>(f, cell, bias, units)));
     return py::capsule(made.release(), stepper_capsule, [](PyObject* capsule) {
       delete static_cast<PyStepper*>(PyCapsule_GetPointer(capsule, stepper_capsule));
     });

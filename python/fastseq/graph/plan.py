@@ -100,6 +100,8 @@ class Plan:
         program.fuse_activation(needed)
         program.fuse_pooling(needed)
         program.drop_unused(needed)
+        if not training:
+            program.keep_weights()
         program.fuse_directions()
 
         self.training = training

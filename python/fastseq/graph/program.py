@@ -203,6 +203,14 @@ class Program:
                 made.outputs = instruction.outputs
                 self.instructions.remove(instruction)
 
+    def keep_weights(self) -> None:
+        """Recurrent layers that only predict keep their weights packed from call to call."""
+        for instruction in self.instructions:
+            if instruction.op in RECURRENT and not instruction.options.get("training"):
+                weights = instruction.inputs[1:4]
+                if all(slot in self.variables or slot == self.none for slot in weights):
+                    instruction.options["keeps_weights"] = True
+
     def drop_unused(self, needed: Sequence[int]) -> None:
         """Leaves out what nobody reads; a recurrent layer whose sequence is unread makes none."""
         read = set(needed)

@@ -100,7 +100,8 @@ def bind_arguments(
 ) -> Callable[..., tuple[Any, ...]]:
     """Checks options once: a function of (x, kernel, recurrent_kernel, bias, mask, lengths, seed, h0, c0).
 
-    The function returns what the kernel takes, in its order.
+    The function returns what the kernel takes, in its order. Instead of the three weights it takes
+    ``packed``, a RecurrentStepper of them; then ``training`` must be False.
     """
     gate_activation = activation_number(function, "recurrent_activation", recurrent_activation)
     cell_activation = activation_number(function, "activation", activation)
@@ -115,12 +116,17 @@ def bind_arguments(
     def arguments(
         x: Any, kernel: Any, recurrent_kernel: Any, bias: Any,
         mask: Any = None, lengths: Any = None, seed: int | None = None, h0: Any = None, c0: Any = None,
+        packed: Any = None,
     ) -> tuple[Any, ...]:  # fmt: skip
-        kernel = floating(kernel, function, "kernel")
-        dtype = kernel.dtype
+        if packed is None:
+            kernel = floating(kernel, function, "kernel")
+            dtype = kernel.dtype
+            recurrent_kernel = floating(recurrent_kernel, function, "recurrent_kernel", dtype=dtype)
+            bias = converted(bias, dtype, function, "bias")
+        else:
+            kernel = recurrent_kernel = bias = None
+            dtype, packed = packed.dtype, packed.packed
         x = floating(x, function, "x", dtype=dtype)
-        recurrent_kernel = floating(recurrent_kernel, function, "recurrent_kernel", dtype=dtype)
-        bias = converted(bias, dtype, function, "bias")
         h0 = converted(h0, dtype, function, "initial_state")
         c0 = converted(c0, dtype, function, "initial_state")
         if mask is not None:
@@ -134,7 +140,7 @@ def bind_arguments(
         return (
             cell, x, kernel, recurrent_kernel, bias, h0, c0, mask, lengths,
             cell_activation, gate_activation, go_backwards, zero_output_for_mask, training,
-            return_sequence, repeats, dropout, recurrent_dropout, seed or 0,
+            return_sequence, repeats, dropout, recurrent_dropout, seed or 0, packed,
         )  # fmt: skip
 
     return arguments
@@ -259,7 +265,8 @@ def lstm_forward(
             (batch, units) pattern for all gates and steps (Keras draws one for each gate).
         seed: Of the dropout, in [0, 2**64). The same seed drops the same elements on any number of
             threads. None draws one.
-        training: Drop out, and keep what backward needs. False is faster: saved is None.
+        training: Drop out, and keep what backward needs. False is faster: saved is None. Faster still, for
+            many calls with the same weights, is ``lstm_stepper(...).run``, which has them packed.
         return_sequence: False does not write the sequence, which is then None.
         repeat: x is (batch, features) and is used at each of ``repeat`` steps.
     Returns:

@@ -1,4 +1,4 @@
-"""LSTM, GRU and SimpleRNN one step at a time: the weights are packed once, a step only reads them."""
+"""LSTM, GRU and SimpleRNN whose weights are packed once: sequences and single steps only read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from fastseq import _core
 from fastseq._arrays import Array, floating
+from fastseq._symbol import Variable
 from fastseq.ops.rnn import (
     GRU_AFTER,
     GRU_BEFORE,
@@ -13,27 +14,29 @@ from fastseq.ops.rnn import (
     SIMPLE,
     State,
     activation_number,
+    bind_arguments,
     converted,
     state_parts,
 )
 
-__all__ = ["RecurrentStepper", "gru_stepper", "lstm_stepper", "simple_rnn_stepper"]
+__all__ = ["KeptWeights", "RecurrentStepper", "gru_stepper", "lstm_stepper", "simple_rnn_stepper"]
 
 
 class RecurrentStepper:
     """One recurrent layer's weights as they were when this was made, ready to take steps.
 
-    It keeps no state: what ``step`` returns is given to the next. Any number of streams and threads
-    may use one at the same time.
+    It keeps no state: what ``step`` and ``run`` return is given to the next. Any number of streams and
+    threads may use one at the same time.
 
     Attributes:
+        packed: The weights as the kernels read them.
         dtype: Of the weights, and so of outputs and states.
         features: Size of an input's row.
         units: Size of the state.
         parts: How many arrays a state has: 2, (h, c), of an LSTM, else 1.
     """
 
-    __slots__ = ("_function", "_packed", "dtype", "features", "parts", "units")
+    __slots__ = ("_activations", "_cell", "_name", "dtype", "features", "packed", "parts", "units")
 
     def __init__(
         self, name: str, cell: int, kernel: Any, recurrent_kernel: Any, bias: Any,
@@ -43,7 +46,7 @@ class RecurrentStepper:
         kernel = floating(kernel, function, "kernel")
         self.dtype = kernel.dtype
         recurrent_kernel = floating(recurrent_kernel, function, "recurrent_kernel", dtype=self.dtype)
-        self._packed = _core.make_stepper(
+        self.packed = _core.make_stepper(
             f"{name}_step",
             cell,
             kernel,
@@ -52,7 +55,8 @@ class RecurrentStepper:
             activation_number(function, "activation", activation),
             activation_number(function, "recurrent_activation", recurrent_activation),
         )
-        self._function = f"{name}_step"
+        self._name, self._cell = name, cell
+        self._activations = activation, recurrent_activation
         self.features, self.units = kernel.shape[0], recurrent_kernel.shape[0]
         self.parts = 2 if cell == LSTM else 1
 
@@ -71,13 +75,73 @@ class RecurrentStepper:
             TypeError: Something is not an array of real numbers.
             ValueError: Shapes disagree.
         """
-        result = _core.step_stepper(self._packed, x, state)
+        result = _core.step_stepper(self.packed, x, state)
         if result is NotImplemented:
-            x = floating(x, self._function, "x", dtype=self.dtype)
-            parts = state_parts(self._function, "state", state, self.parts)
-            ready = tuple(converted(part, self.dtype, self._function, "state") for part in parts)
-            result = _core.step_stepper(self._packed, x, ready)
+            function = f"{self._name}_step"
+            x = floating(x, function, "x", dtype=self.dtype)
+            parts = state_parts(function, "state", state, self.parts)
+            ready = tuple(converted(part, self.dtype, function, "state") for part in parts)
+            result = _core.step_stepper(self.packed, x, ready)
         return result  # type: ignore[no-any-return]
+
+    def run(
+        self, x: Any, state: Any = None, *, mask: Any = None, lengths: Any = None,
+        zero_output_for_mask: bool = False, go_backwards: bool = False, return_sequence: bool = True,
+        repeat: int | None = None,
+    ) -> tuple[Array | None, State]:  # fmt: skip
+        """Whole sequences, or the next part of some.
+
+        Args:
+            x: (batch, steps, features), any real dtype.
+            state: As of ``step``.
+            mask, lengths, zero_output_for_mask, go_backwards, return_sequence, repeat: As in
+                ``lstm_forward``.
+        Returns:
+            sequence (batch, steps, units) and the state after the last valid step: to the bit what
+            ``lstm_forward`` and the like give, which pack the weights each time.
+        Raises:
+            TypeError: Something is not an array of real numbers.
+            ValueError: Shapes disagree, or a length is out of range.
+        """
+        function = f"{self._name}_forward"
+        parts = state_parts(function, "state", state, self.parts)
+        activation, recurrent_activation = self._activations
+        take = bind_arguments(
+            function, self._cell, activation=activation, recurrent_activation=recurrent_activation,
+            zero_output_for_mask=zero_output_for_mask, go_backwards=go_backwards,
+            return_sequence=return_sequence, repeat=repeat, training=False,
+        )  # fmt: skip
+        arguments = take(x, None, None, None, mask, lengths, None, *parts, packed=self)
+        sequence, h, c, _ = _core.rnn_forward(arguments)
+        return sequence, (h,) if c is None else (h, c)
+
+
+class KeptWeights:
+    """Packs a layer's weights for as long as they stay as they are.
+
+    Weights that come once are not worth a copy: they are packed when they come again unchanged.
+    """
+
+    __slots__ = ("_activations", "_cell", "_kept", "_name")
+
+    def __init__(self, name: str, cell: int, activation: str, recurrent_activation: str) -> None:
+        self._name, self._cell = name, cell
+        self._activations = activation, recurrent_activation
+        # Variable.changes, the weights, what they are packed in; one tuple, whatever other threads do
+        self._kept: tuple[int, tuple[Any, ...], RecurrentStepper | None] = (-1, (), None)
+
+    def of(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> RecurrentStepper | None:
+        """Values of Variables, or None, packed; None while they are new."""
+        changes, seen, stepper = self._kept
+        now, weights = Variable.changes, (kernel, recurrent_kernel, bias)
+        if changes != now or any(a is not b for a, b in zip(seen, weights, strict=True)):
+            stepper = None
+        elif stepper is None:
+            stepper = RecurrentStepper(self._name, self._cell, *weights, *self._activations)
+        else:
+            return stepper
+        self._kept = now, weights, stepper
+        return stepper
 
 
 def lstm_stepper(

@@ -29,6 +29,7 @@ from fastseq.ops.gather import (
     embedding_backward,
     embedding_forward,
 )
+from fastseq.ops.stepper import KeptWeights
 
 __all__ = [
     "activation", "dense", "dropout", "embedding", "gru", "lstm", "relu", "sigmoid", "simple_rnn",
@@ -68,10 +69,19 @@ def _flat_recurrent(
     gradients = _named(differentiable)
     outputs = 1 + len(states)  # of the kernel's three, which always has h and c
 
-    def arguments_of(options: dict[str, Any]) -> Callable[..., tuple[Any, ...]]:
-        return rnn.bind_arguments(
-            f"{name}_forward", cell(options), **{"recurrent_activation": gates, **options}
-        )
+    def arguments_of(
+        *, keeps_weights: bool = False, activation: str = "tanh", recurrent_activation: str = gates,
+        **options: Any,
+    ) -> Callable[..., tuple[Any, ...]]:  # fmt: skip
+        number = cell(options)
+        take = rnn.bind_arguments(
+            f"{name}_forward", number, activation=activation, recurrent_activation=recurrent_activation,
+            **options,
+        )  # fmt: skip
+        if not keeps_weights:
+            return take
+        kept = KeptWeights(name, number, activation, recurrent_activation)
+        return lambda x, *arrays: take(x, *arrays, packed=kept.of(*arrays[:3]))
 
     def gradients_of(wanted: Sequence[str], into: Any) -> Callable[..., tuple[Any, ...]]:
         initial = () if set(wanted).isdisjoint(states) else ("initial_state",)
@@ -79,7 +89,7 @@ def _flat_recurrent(
         return rnn.bind_gradients(f"{name}_backward", asked, into)
 
     def bind(**options: Any) -> Callable[..., tuple[Any, ...]]:
-        take = arguments_of(options)
+        take = arguments_of(**options)
 
         def run(*arrays: Any) -> tuple[Any, ...]:
             *results, saved = _core.rnn_forward(take(*arrays))
@@ -113,7 +123,7 @@ def _flat_recurrent(
     both = _named(_of_two(differentiable))
 
     def bind_two(*, first: dict[str, Any], second: dict[str, Any], training: bool) -> Callable[..., Any]:
-        take = [arguments_of({"training": training, **options}) for options in (first, second)]
+        take = [arguments_of(**{"training": training, **options}) for options in (first, second)]
 
         def run(*arrays: Any) -> tuple[Any, ...]:
             one, other = _core.rnn_forward_both(
