@@ -9,7 +9,10 @@
 A shape is batch,time,input,hidden. Every library runs in a process of its own on the same arrays. First
 all must agree on outputs and gradients, then they take turns. The machine has its own in every round, as
 long as fastseq's: what its threads then reach from registers alone is the peak that shares are taken of.
-Times are medians.
+With one sequence every step waits for the recurrent weights: how long the threads take to read them as
+often, from the cache that holds them, is measured too. Times are medians.
+
+For inference weights stay as they are: fastseq has them packed, as a model does that predicts again.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from jobs import GATES, layer_weights
 from rnn_peers import FORWARD_ONLY, NAMES, WORKS
 from timing import (
+    Floor,
     Peak,
     available_cpus,
     check_agreement,
@@ -49,6 +53,9 @@ SHAPES = [
     "16,200,512,1024",
     "256,50,64,64",
 ]
+
+
+OURS = ("fastseq", "peak", "floor")  # turns that are no peer's
 
 
 def flops(cell: str, shape: list[int], work: str) -> float:
@@ -83,7 +90,10 @@ def measure(options: argparse.Namespace, cell: str, shape: list[int], threads: i
             seconds = {}
             for work in options.works:
                 able: list[Any] = [w for w in workers if work in works[w.name]]
-                seconds[work] = interleave([*able, *Peak.of(workers)], options.rounds, "turn", work=work)
+                able += Peak.of(workers)
+                if shape[0] == 1 and work != "training":
+                    able += Floor.of(workers, 4 * shape[3] * GATES[cell] * shape[3], times=shape[1])
+                seconds[work] = interleave(able, options.rounds, "turn", work=work)
             at_rest = [peak.at_rest() for peak in Peak.of(workers)]
     result = {
         "cell": cell,
@@ -105,9 +115,15 @@ def share(result: dict[str, Any], work: str, name: str = "fastseq") -> float | N
     return flops(result["cell"], result["shape"], work) * times["peak"] / times[name]
 
 
+def cache_share(result: dict[str, Any], work: str, name: str = "fastseq") -> float | None:
+    """The part of a library's time that the threads take to read the recurrent weights at every step."""
+    times = result["seconds"].get(work, {})
+    return times["floor"] / times[name] if name in times and "floor" in times else None
+
+
 def best_peer(result: dict[str, Any], work: str) -> str | None:
     """The fastest of the others."""
-    times = {n: t for n, t in result["seconds"].get(work, {}).items() if n not in ("fastseq", "peak")}
+    times = {n: t for n, t in result["seconds"].get(work, {}).items() if n not in OURS}
     return min(times, key=times.__getitem__) if times else None
 
 
@@ -126,6 +142,8 @@ def show(result: dict[str, Any]) -> None:
             part = share(result, work, name)
             ratio = f"{times[name] / times['fastseq']:.2f}x" if "fastseq" in times else ""
             of_peak = f"{100 * part:.0f} %" if part is not None else ""
+            if (of_cache := cache_share(result, work, name)) is not None:
+                of_peak += f", {100 * of_cache:.0f} % of the cache's"
             cells.append(f"{1e3 * times[name]:10.3f} {rate / 1e9:7.1f} {of_peak:>5} {ratio:>7}")
         print(f"  {NAMES[name]:26}" + "".join(f"{cell:>36}" for cell in cells) + f"   {version}")
     print(peaks([result]), flush=True)
@@ -147,7 +165,10 @@ def table(results: list[dict[str, Any]]) -> str:
             times = result["seconds"].get(work, {})
             part, peer = share(result, work), best_peer(result, work)
             cells.append(f"{1e3 * times['fastseq']:.2f}" if "fastseq" in times else "")
+            of_cache = cache_share(result, work)
             cells.append(f"{100 * part:.0f} %" if part is not None else "")
+            if of_cache is not None:
+                cells[-1] += f" ({100 * of_cache:.0f} % of the cache's)"
             beside = "fastseq" in times and peer is not None
             cells.append(f"{NAMES[peer]} {times[peer] / times['fastseq']:.2f}x" if beside and peer else "")
         lines.append("| " + " | ".join(cells) + " |")

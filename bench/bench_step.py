@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from jobs import GATES, layer_weights
 from step_peers import NAMES, WORK
-from timing import Worker, available_cpus, check_agreement, interleave, machine, opened, put_between, where
+from timing import Floor, available_cpus, check_agreement, interleave, machine, opened, put_between, where
 
 PEERS = Path(__file__).with_name("step_peers.py")
 SETTLE = 12  # turns before the first that counts: time to find out whether a second thread helps
@@ -33,18 +33,6 @@ STEPS = 20  # of the series on which all must agree
 
 def weight_bytes(cell: str, units: int) -> int:
     return 4 * 2 * units * GATES[cell] * units
-
-
-class Floor:
-    """The machine's own turn: seconds in which the threads read the weights' bytes from where they lie."""
-
-    name = "floor"
-
-    def __init__(self, worker: Worker, bytes: int) -> None:
-        self._worker, self._bytes = worker, bytes
-
-    def ask(self, _: str, **__: Any) -> float:
-        return self._bytes / float(self._worker.ask("read", bytes=self._bytes))
 
 
 def measure(options: argparse.Namespace, cell: str, units: int, threads: int) -> dict[str, Any]:
@@ -65,8 +53,7 @@ def measure(options: argparse.Namespace, cell: str, units: int, threads: int) ->
                 worker.ask("warm")
                 for _ in range(SETTLE):
                     worker.ask("turn", work=WORK)
-            floor: list[Any] = [Floor(w, bytes) for w in workers if w.name == "fastseq"]
-            seconds = interleave([*workers, *floor], options.rounds, "turn", work=WORK)
+            seconds = interleave([*workers, *Floor.of(workers, bytes)], options.rounds, "turn", work=WORK)
     result = {
         "cell": cell,
         "units": units,

@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from jobs import LABELS
-from turns import Call, Peaks, Turns, fastest
+from turns import Call, Peaks, Reads, Turns, fastest
 
 NAMES = {
     "fastseq": "fastseq",
@@ -73,7 +73,7 @@ class LayerPeer(Turns):
         np.savez(path, outputs=outputs, **kept)
 
 
-class Fastseq(Peaks, LayerPeer):
+class Fastseq(Peaks, Reads, LayerPeer):
     def __init__(self) -> None:
         import fastseq
 
@@ -85,10 +85,11 @@ class Fastseq(Peaks, LayerPeer):
     def prepare(self) -> None:
         ops = self.fastseq.ops
         forward, backward = (getattr(ops, f"{self.cell}_{way}") for way in ("forward", "backward"))
+        packed = getattr(ops, f"{self.cell}_stepper")(*self.weights)  # as a model that predicts has them
         self.calls = {
             "training": lambda: backward(forward(self.x, *self.weights)[2], self.d),
             "forward": lambda: forward(self.x, *self.weights),
-            "inference": lambda: forward(self.x, *self.weights, training=False),
+            "inference": lambda: packed.run(self.x),
         }
 
     def results(self) -> tuple[np.ndarray, list[np.ndarray] | None]:

@@ -106,10 +106,6 @@ class Fastseq(StepPeer):
 
         return [(start, take)]
 
-    def read(self, bytes: int) -> float:
-        """Bytes per second that the threads read from the cache that holds so many."""
-        return float(self.fastseq._core.read_peak(self.threads, max(bytes, 4096)))
-
 
 class OnnxRuntime(StepPeer):
     def __init__(self) -> None:

@@ -100,6 +100,23 @@ class Peak:
         return float(self._worker.ask("peak_at_rest"))
 
 
+class Floor:
+    """The machine's own turn: seconds in which the threads read so many bytes from where they lie."""
+
+    name = "floor"
+
+    def __init__(self, worker: Worker, bytes: int, times: int) -> None:
+        self._worker, self._bytes, self._times = worker, bytes, times
+
+    @classmethod
+    def of(cls, workers: Sequence[Worker], bytes: int, times: int = 1) -> list[Floor]:
+        """The one that fastseq's worker measures; none without it."""
+        return [cls(worker, bytes, times) for worker in workers if worker.name == "fastseq"]
+
+    def ask(self, _: str, **__: Any) -> float:
+        return self._times * self._bytes / float(self._worker.ask("read", bytes=self._bytes))
+
+
 @contextlib.contextmanager
 def opened(
     script: str | Path, names: Sequence[str], cpus: Sequence[int], folder: Path | None = None, **job: Any

@@ -66,6 +66,22 @@ class Peaks(Turns):
         return float(self.fastseq._core.fma_peak(self.threads))
 
 
+class Reads:
+    """A worker that also measures the machine's caches, through fastseq.
+
+    Attributes:
+        fastseq: The package.
+        threads: How many read.
+    """
+
+    fastseq: Any
+    threads: int
+
+    def read(self, bytes: int) -> float:
+        """Bytes per second that the threads together read from the cache that holds so many."""
+        return float(self.fastseq._core.read_peak(self.threads, max(bytes, 4096)))
+
+
 def fastest(candidates: list[Call]) -> Call:
     """The candidate that runs fastest once compiled."""
     if len(candidates) == 1:
