@@ -115,10 +115,10 @@ def share(result: dict[str, Any], work: str, name: str = "fastseq") -> float | N
     return flops(result["cell"], result["shape"], work) * times["peak"] / times[name]
 
 
-def cache_share(result: dict[str, Any], work: str, name: str = "fastseq") -> float | None:
-    """The part of a library's time that the threads take to read the recurrent weights at every step."""
+def cache_share(result: dict[str, Any], work: str) -> float | None:
+    """The part of fastseq's time that the threads take to read the recurrent weights at every step."""
     times = result["seconds"].get(work, {})
-    return times["floor"] / times[name] if name in times and "floor" in times else None
+    return times["floor"] / times["fastseq"] if "fastseq" in times and "floor" in times else None
 
 
 def best_peer(result: dict[str, Any], work: str) -> str | None:
@@ -142,10 +142,12 @@ def show(result: dict[str, Any]) -> None:
             part = share(result, work, name)
             ratio = f"{times[name] / times['fastseq']:.2f}x" if "fastseq" in times else ""
             of_peak = f"{100 * part:.0f} %" if part is not None else ""
-            if (of_cache := cache_share(result, work, name)) is not None:
-                of_peak += f", {100 * of_cache:.0f} % of the cache's"
             cells.append(f"{1e3 * times[name]:10.3f} {rate / 1e9:7.1f} {of_peak:>5} {ratio:>7}")
         print(f"  {NAMES[name]:26}" + "".join(f"{cell:>36}" for cell in cells) + f"   {version}")
+    for work in works:
+        if (of_cache := cache_share(result, work)) is not None:
+            floor = 1e3 * result["seconds"][work]["floor"]
+            print(f"  Reading the recurrent weights takes {floor:.3f} ms, {100 * of_cache:.0f} % of {work}.")
     print(peaks([result]), flush=True)
 
 

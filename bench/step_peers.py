@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from jobs import LABELS
 from rnn_peers import onnx_layer
-from turns import Call, Turns
+from turns import Call, Reads, Turns
 
 NAMES = {
     "fastseq": "fastseq, layer.step",
@@ -80,7 +80,7 @@ class StepPeer(Turns):
         self.calls = {WORK: lambda: take(one)}
 
 
-class Fastseq(StepPeer):
+class Fastseq(Reads, StepPeer):
     def __init__(self, by_model: bool) -> None:
         import fastseq
 

@@ -1,5 +1,8 @@
 """Weights that stay packed: sequences of a stepper, and models that predict again."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from rnn_ops import CELLS, Op, problem, random_mask
@@ -111,7 +114,12 @@ def test_packed_weights_outlive_their_instruction_set():
             ValueError,
             "mask must have shape (3, 4), got (3, 5)",
         ),
-        (np.ones((3, 4, 2)), {"state": (np.ones((3, 5)),)}, ValueError, "state must have 2 parts, got 1"),
+        (
+            np.ones((3, 4, 2)),
+            {"initial_state": (np.ones((3, 5)),)},
+            ValueError,
+            "initial_state must have 2 parts, got 1",
+        ),
     ],
 )
 def test_refusals_of_a_sequence(x, options, error, text):
@@ -136,6 +144,12 @@ def test_the_kernels_refuse_other_packed_weights():
         )
         with pytest.raises(ValueError, match=f"lstm_forward: {text}"):
             _core.rnn_forward(take(inputs["x"], None, None, None, packed=made))
+    arguments = take(inputs["x"], *weights_of(inputs))
+    for place, name in ((2, "kernel"), (3, "recurrent_kernel")):
+        with pytest.raises(
+            TypeError, match=f"lstm_forward: {name} must be an array of float32 or float64, got None"
+        ):
+            _core.rnn_forward((*arguments[:place], None, *arguments[place + 1 :]))
 
 
 # --- models ---------------------------------------------------------------------------------------
@@ -208,6 +222,65 @@ def test_weights_that_changed_are_packed_anew(name, change):
     assert not same(want, before)
     for _ in range(3):
         assert same(model.predict(x, verbose=0), want)
+
+
+def test_calls_and_plans_of_a_layer_share_one_copy(packings):
+    fastseq.set_seed(4)
+    x = fastseq.Input((5, 3))
+    layer = layers.GRU(3, return_sequences=True)
+    model = fastseq.Model(x, layer(layer(layer(x))))
+    model.compile("sgd", "mse")
+    data = np.random.default_rng(5).normal(size=(4, 5, 3)).astype(np.float32)
+    want = model.predict_on_batch(data)
+    for _ in range(2):
+        assert same(model.predict_on_batch(data), want)
+        model.evaluate(data, want, verbose=0)
+    assert len(packings) == 1
+
+
+def test_old_copies_are_let_go(packings):
+    model, _ = models()["stack"]
+    x = np.ones((3, 5, 4), np.float32)
+    for _ in range(2):
+        model.predict_on_batch(x)
+    values = [weakref.ref(v.value) for v in model.trainable_weights]
+    change_by_training(model, x)  # which moves them
+    gc.collect()
+    assert not any(value() is not None for value in values)
+
+
+def test_constraints_and_running_means_are_seen():
+    fastseq.set_seed(6)
+    layer = layers.SimpleRNN(4, kernel_constraint=fastseq.constraints.MaxNorm(0.1))
+    model = fastseq.Sequential([fastseq.Input((5, 3)), layer])
+    model.compile(fastseq.optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5), "mse")
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(8, 5, 3)).astype(np.float32), rng.normal(size=(8, 4)).astype(np.float32)
+
+    def fresh():
+        _, (state,), _ = ops.simple_rnn_forward(x, *model.get_weights(), training=False)
+        return state
+
+    for _ in range(3):
+        model.train_on_batch(x, y)
+        for averaged in (False, True, False):
+            model.optimizer.swap_averages(averaged)
+            for _ in range(3):
+                assert same(model.predict_on_batch(x), fresh())
+
+
+def test_a_write_cut_short_is_a_change():
+    variable = models()["stack"][0].trainable_weights[0]
+    before = type(variable).changes
+
+    def write():
+        with variable.changing():
+            variable.value[...] = 3
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert type(variable).changes == before + 1
 
 
 def test_validation_during_training_sees_the_weights_of_its_epoch():

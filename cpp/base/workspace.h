@@ -1,5 +1,6 @@
-// Memory for the length of one call: an Arena borrows one block from a process-wide pool and gives it back
-// when it is destroyed. Nothing handed to a user may point into it, but an array may own one.
+// Memory for the length of one call, or of what an object keeps: an Arena borrows one block from a
+// process-wide pool and gives it back when it is destroyed. Nothing handed to a user may point into it, but
+// an array may own one.
 #pragma once
 
 #include <cstddef>

@@ -155,6 +155,9 @@ py::tuple with_type_of(const ForwardArguments& p, F&& f) {
         [&](const auto& stepper) { return f(typename std::decay_t<decltype(*stepper)>::Scalar(0)); },
         stepper_of(*p.packed).stepper);
   const std::string name = function_name(static_cast<Cell>(p.cell), "_forward");
+  for (const Optional* given : {&p.kernel, &p.recurrent_kernel})
+    check_type(given->has_value(), name.c_str(), given == &p.kernel ? "kernel" : "recurrent_kernel",
+               "be an array of float32 or float64", [] { return std::string("None"); });
   return with_float_type(name.c_str(), "kernel", *p.kernel, f);
 }
 

@@ -73,7 +73,7 @@ class Variable(_Arithmetic):
         place: Where in a flat buffer it lies, set by ``graph.pack``; from then on ``value`` is only
             ever changed in place.
         changes: How often any weights have been assigned, set or trained: copies made before are old.
-            Who writes into ``value`` by hand adds 1.
+            Who writes into ``value`` by hand does so within ``changing``.
     """
 
     changes: ClassVar[int] = 0
@@ -114,8 +114,17 @@ class Variable(_Arithmetic):
         array = np.asarray(value, dtype=self.value.dtype)
         if array.shape != self.value.shape:
             raise ValueError(f"assign: value must have shape {self.value.shape}, got {array.shape}")
-        self.value[...] = array
-        Variable.changes += 1
+        with Variable.changing():
+            self.value[...] = array
+
+    @staticmethod
+    @contextmanager
+    def changing() -> Iterator[None]:
+        """Around what writes into values in place; what an error or Ctrl-C cuts short is a change too."""
+        try:
+            yield
+        finally:
+            Variable.changes += 1
 
     __array_priority__ = 1000.0  # numpy leaves `array + variable` to __radd__
 

@@ -316,8 +316,10 @@ class Objective:
         plan = self._train_plan
         values, slots = plan.step(inputs, self._for_heads(targets), self._for_heads(weights))  # type: ignore[union-attr]
         self.optimizer.step()  # type: ignore[union-attr]
-        for variable in self._constrained:
-            variable.value[...] = variable.constraint(variable.value)  # type: ignore[misc]
+        if self._constrained:
+            with Variable.changing():
+                for variable in self._constrained:
+                    variable.value[...] = variable.constraint(variable.value)  # type: ignore[misc]
         self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
 
     def gradients(

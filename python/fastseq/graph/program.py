@@ -209,7 +209,7 @@ class Program:
             if instruction.op in RECURRENT and not instruction.options.get("training"):
                 weights = instruction.inputs[1:4]
                 if all(slot in self.variables or slot == self.none for slot in weights):
-                    instruction.options["keeps_weights"] = True
+                    instruction.options["keeps"] = tuple(self.variables.get(slot) for slot in weights)
 
     def drop_unused(self, needed: Sequence[int]) -> None:
         """Leaves out what nobody reads; a recurrent layer whose sequence is unread makes none."""

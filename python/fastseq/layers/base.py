@@ -282,9 +282,9 @@ class Layer(Described):
                 rule = f"have shape {variable.shape}"
                 raise ValueError(message(function, f"weights[{index}]", rule, str(array.shape)))
             arrays.append(array)
-        for variable, array in zip(variables, arrays, strict=True):
-            variable.value[...] = array
-        Variable.changes += 1
+        with Variable.changing():
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.value[...] = array
 
     def count_params(self) -> int:
         """How many numbers its weights hold."""

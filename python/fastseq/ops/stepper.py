@@ -6,7 +6,6 @@ from typing import Any
 
 from fastseq import _core
 from fastseq._arrays import Array, floating
-from fastseq._symbol import Variable
 from fastseq.ops.rnn import (
     GRU_AFTER,
     GRU_BEFORE,
@@ -19,7 +18,7 @@ from fastseq.ops.rnn import (
     state_parts,
 )
 
-__all__ = ["KeptWeights", "RecurrentStepper", "gru_stepper", "lstm_stepper", "simple_rnn_stepper"]
+__all__ = ["RecurrentStepper", "gru_stepper", "lstm_stepper", "simple_rnn_stepper"]
 
 
 class RecurrentStepper:
@@ -85,7 +84,7 @@ class RecurrentStepper:
         return result  # type: ignore[no-any-return]
 
     def run(
-        self, x: Any, state: Any = None, *, mask: Any = None, lengths: Any = None,
+        self, x: Any, initial_state: Any = None, *, mask: Any = None, lengths: Any = None,
         zero_output_for_mask: bool = False, go_backwards: bool = False, return_sequence: bool = True,
         repeat: int | None = None,
     ) -> tuple[Array | None, State]:  # fmt: skip
@@ -93,7 +92,7 @@ class RecurrentStepper:
 
         Args:
             x: (batch, steps, features), any real dtype.
-            state: As of ``step``.
+            initial_state: As ``step``'s state.
             mask, lengths, zero_output_for_mask, go_backwards, return_sequence, repeat: As in
                 ``lstm_forward``.
         Returns:
@@ -104,7 +103,7 @@ class RecurrentStepper:
             ValueError: Shapes disagree, or a length is out of range.
         """
         function = f"{self._name}_forward"
-        parts = state_parts(function, "state", state, self.parts)
+        parts = state_parts(function, "initial_state", initial_state, self.parts)
         activation, recurrent_activation = self._activations
         take = bind_arguments(
             function, self._cell, activation=activation, recurrent_activation=recurrent_activation,
@@ -116,39 +115,11 @@ class RecurrentStepper:
         return sequence, (h,) if c is None else (h, c)
 
 
-class KeptWeights:
-    """Packs a layer's weights for as long as they stay as they are.
-
-    Weights that come once are not worth a copy: they are packed when they come again unchanged.
-    """
-
-    __slots__ = ("_activations", "_cell", "_kept", "_name")
-
-    def __init__(self, name: str, cell: int, activation: str, recurrent_activation: str) -> None:
-        self._name, self._cell = name, cell
-        self._activations = activation, recurrent_activation
-        # Variable.changes, the weights, what they are packed in; one tuple, whatever other threads do
-        self._kept: tuple[int, tuple[Any, ...], RecurrentStepper | None] = (-1, (), None)
-
-    def of(self, kernel: Any, recurrent_kernel: Any, bias: Any) -> RecurrentStepper | None:
-        """Values of Variables, or None, packed; None while they are new."""
-        changes, seen, stepper = self._kept
-        now, weights = Variable.changes, (kernel, recurrent_kernel, bias)
-        if changes != now or any(a is not b for a, b in zip(seen, weights, strict=True)):
-            stepper = None
-        elif stepper is None:
-            stepper = RecurrentStepper(self._name, self._cell, *weights, *self._activations)
-        else:
-            return stepper
-        self._kept = now, weights, stepper
-        return stepper
-
-
 def lstm_stepper(
     kernel: Any, recurrent_kernel: Any, bias: Any = None, *,
     activation: str = "tanh", recurrent_activation: str = "sigmoid",
 ) -> RecurrentStepper:  # fmt: skip
-    """An LSTM to run one step at a time.
+    """An LSTM to run one step, or one sequence, at a time, its weights packed once.
 
     Args:
         kernel: (features, 4 * units) float32 or float64, gates in the order i, f, c, o. All weights
@@ -170,7 +141,7 @@ def gru_stepper(
     kernel: Any, recurrent_kernel: Any, bias: Any = None, *,
     reset_after: bool = True, activation: str = "tanh", recurrent_activation: str = "sigmoid",
 ) -> RecurrentStepper:  # fmt: skip
-    """A GRU to run one step at a time: as ``lstm_stepper``, the weights as in ``gru_forward``."""
+    """A GRU to run a step or a sequence at a time: as ``lstm_stepper``, the weights as in ``gru_forward``."""
     cell = GRU_AFTER if reset_after else GRU_BEFORE
     return RecurrentStepper("gru", cell, kernel, recurrent_kernel, bias, activation, recurrent_activation)
 
@@ -178,5 +149,5 @@ def gru_stepper(
 def simple_rnn_stepper(
     kernel: Any, recurrent_kernel: Any, bias: Any = None, *, activation: str = "tanh"
 ) -> RecurrentStepper:
-    """A SimpleRNN to run one step at a time: as ``lstm_stepper``, weights as in ``simple_rnn_forward``."""
+    """A SimpleRNN to run a step or a sequence at a time: as ``lstm_stepper``, of ``simple_rnn_forward``."""
     return RecurrentStepper("simple_rnn", SIMPLE, kernel, recurrent_kernel, bias, activation, "linear")

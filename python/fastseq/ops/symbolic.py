@@ -16,6 +16,7 @@ from fastseq import _core
 from fastseq._arrays import Array, message
 from fastseq._symbol import Op, Shape, apply
 from fastseq.ops import rnn
+from fastseq.ops._kept_weights import KeptWeights
 from fastseq.ops.activation import (
     activation_backward,
     activation_forward,
@@ -29,7 +30,6 @@ from fastseq.ops.gather import (
     embedding_backward,
     embedding_forward,
 )
-from fastseq.ops.stepper import KeptWeights
 
 __all__ = [
     "activation", "dense", "dropout", "embedding", "gru", "lstm", "relu", "sigmoid", "simple_rnn",
@@ -70,7 +70,7 @@ def _flat_recurrent(
     outputs = 1 + len(states)  # of the kernel's three, which always has h and c
 
     def arguments_of(
-        *, keeps_weights: bool = False, activation: str = "tanh", recurrent_activation: str = gates,
+        *, keeps: Any = None, activation: str = "tanh", recurrent_activation: str = gates,
         **options: Any,
     ) -> Callable[..., tuple[Any, ...]]:  # fmt: skip
         number = cell(options)
@@ -78,10 +78,10 @@ def _flat_recurrent(
             f"{name}_forward", number, activation=activation, recurrent_activation=recurrent_activation,
             **options,
         )  # fmt: skip
-        if not keeps_weights:
+        if keeps is None:
             return take
-        kept = KeptWeights(name, number, activation, recurrent_activation)
-        return lambda x, *arrays: take(x, *arrays, packed=kept.of(*arrays[:3]))
+        kept = KeptWeights.of(keeps, name, number, activation, recurrent_activation)
+        return lambda x, *arrays: take(x, *arrays, packed=kept.packed(*arrays[:3]))
 
     def gradients_of(wanted: Sequence[str], into: Any) -> Callable[..., tuple[Any, ...]]:
         initial = () if set(wanted).isdisjoint(states) else ("initial_state",)

@@ -175,14 +175,14 @@ class Optimizer(FromArguments):
 
     def step(self) -> None:
         """Changes the parameters by their gradients and clears the gradients."""
-        if self._gathered():
-            rate = self.learning_rate
-            if self.decay:
-                rate /= 1.0 + self.decay * self.iterations
-            self._update(rate)
-        if self.use_ema:
-            self._average()
-        Variable.changes += 1
+        with Variable.changing():
+            if self._gathered():
+                rate = self.learning_rate
+                if self.decay:
+                    rate /= 1.0 + self.decay * self.iterations
+                self._update(rate)
+            if self.use_ema:
+                self._average()
         self.iterations += 1
 
     @property
@@ -229,9 +229,9 @@ class Optimizer(FromArguments):
         if self._aside is None:
             return
         values = self._state["average"] if averaged else self._aside
-        for (place, _), value in zip(self._pairs, values, strict=True):
-            place[...] = value
-        Variable.changes += 1
+        with Variable.changing():
+            for (place, _), value in zip(self._pairs, values, strict=True):
+                place[...] = value
         if not averaged:
             self._aside = None
 
