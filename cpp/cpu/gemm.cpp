@@ -108,8 +108,6 @@ FASTSEQ_OUTLINE void product_tile(const Product<T>& p, std::ptrdiff_t first_row,
     if (first) {
       b = p.b;
       b_group = p.b_group;
-    } else {
-      b += p.b_skip;
     }
   }
   T* c = p.c + first_row * p.c_row;
@@ -219,7 +217,7 @@ void product_columns(const Product<T>& all, int vectors) {
     for (std::ptrdiff_t k = 0, depth = 0; k < all.depth; k += depth) {
       depth = smaller(most, all.depth - k);
       const bool whole = k + depth == all.depth, last = whole && block + p.blocks == all.blocks;
-      const T* after = b + p.blocks * (depth * all.b_row + (whole ? all.b_skip : 0));
+      const T* after = b + p.blocks * depth * all.b_row;
       pass(all.a + block * all.a_block + (all.a_transposed ? k * all.a_row : k), b, depth,
            last ? all.next_b : after);
       b = after;

@@ -39,7 +39,6 @@ struct Product {
   std::ptrdiff_t b_row;
   int group = pair_vectors;  // or 3
   std::ptrdiff_t b_group = pair_vectors * Vec<T>::lanes;
-  std::ptrdiff_t b_skip = 0;  // more elements of B between a block and the next
 
   // A row-major product that comes first: lead_depth more k, of lead_a[r * lead_row + k] and
   // lead_b[k * b_row + v / group * lead_group + v % group * lanes].

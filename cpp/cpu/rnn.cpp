@@ -6,28 +6,28 @@ namespace fastseq {
 namespace FASTSEQ_TARGET {
 namespace {
 
-template <template <class, Cell> class Loop, class T, class Arguments>
+template <template <class, Cell> class Call, class T, class Arguments>
 void run(const Arguments& arguments, const Team& team) {
   switch (arguments.call.cell) {
     case Cell::lstm:
-      return Loop<T, Cell::lstm>(arguments, team).run();
+      return Call<T, Cell::lstm>(arguments, team).run();
     case Cell::gru_after:
-      return Loop<T, Cell::gru_after>(arguments, team).run();
+      return Call<T, Cell::gru_after>(arguments, team).run();
     case Cell::gru_before:
-      return Loop<T, Cell::gru_before>(arguments, team).run();
+      return Call<T, Cell::gru_before>(arguments, team).run();
     case Cell::simple:
-      return Loop<T, Cell::simple>(arguments, team).run();
+      return Call<T, Cell::simple>(arguments, team).run();
   }
 }
 
 template <class T>
 void forward(const RnnForward<T>& arguments, const Team& team) {
-  run<ForwardLoop, T>(arguments, team);
+  run<Forward, T>(arguments, team);
 }
 
 template <class T>
 void backward(const RnnBackward<T>& arguments, const Team& team) {
-  run<BackwardLoop, T>(arguments, team);
+  run<Backward, T>(arguments, team);
 }
 
 template <class T>

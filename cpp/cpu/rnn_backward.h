@@ -21,64 +21,62 @@ class BackwardLoop {
   static constexpr int pair = pair_vectors * L;
   static constexpr int wide_vectors = 2 * pair_vectors;  // of features: the columns of one product
 
-  const RnnBackward<T>& b_;
+  const RnnBackward<T> b_;  // whose buffers by rows are this band's
   const RnnCall<T>& call_;
   const S share_;
 
  public:
-  BackwardLoop(const RnnBackward<T>& b, const Team& team) : b_(b), call_(b.call), share_(b.call, team) {}
+  BackwardLoop(const RnnBackward<T>& b, const Team& team, std::ptrdiff_t band, Range rows)
+      : b_(of_band(b, band)), call_(b_.call), share_(call_, team, rows) {}
+
+  // Gradients of the final states by rows; members meet between this and run().
+  void prepare() {
+    const Range rows = share_.own_rows();
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
+      const std::ptrdiff_t n = share_.frames.row_sequence[r];
+      start_gradient(b_.dh_final, n, b_.dh + r * call_.state_row);
+      if (b_.dc) start_gradient(b_.dc_final, n, b_.dc + r * call_.state_row);
+    }
+    if (b_.drepeated)
+      for (std::ptrdiff_t p = 0; p < call_.panels; ++p)
+        for (std::ptrdiff_t i = rows.begin * S::frame; i < rows.end * S::frame; i += L)
+          V(T(0)).store(b_.drepeated + p * call_.batch * S::frame + i);
+  }
 
   void run() {
-    prepare();
-    share_.meet();
-    for (std::ptrdiff_t end = call_.frames.steps; end > 0;) {
+    for (std::ptrdiff_t end = share_.frames.steps; end > 0;) {
       const std::ptrdiff_t begin = chunk_begin(end);
       for (std::ptrdiff_t step = end; step-- > begin;) run_step(step);
       if (b_.dx && !call_.repeat) input_gradient_chunk(begin, end);
       end = begin;
     }
-    share_.meet();
+  }
+
+  // What needs all units of a row; members meet between run() and this.
+  void finish() {
     if (b_.dx && call_.repeat) input_gradient_repeated();
     initial_state_gradients();
-    WeightGradients<T, cell>(b_, share_).run();
   }
 
  private:
-  std::ptrdiff_t unit_vectors() const { return call_.panels * S::layout.width; }
+  static RnnBackward<T> of_band(RnnBackward<T> b, std::ptrdiff_t band) {
+    const std::ptrdiff_t row = b.call.band[band].first_row, states = row * b.call.state_row;
+    b.dh += states;
+    if (b.dh_in) b.dh_in += states;
+    if (b.dc) b.dc += states;
+    if (b.drepeated) b.drepeated += row * b.call.panels * S::frame;
+    if (b.dx_rows && b.call.repeat) b.dx_rows += row * b.feature_row;
+    b.call = call_of_band<T, cell>(b.call, band);
+    return b;
+  }
+
   std::ptrdiff_t feature_vectors() const { return b_.feature_row / L; }
 
   std::ptrdiff_t chunk_begin(std::ptrdiff_t end) const {
-    const std::ptrdiff_t limit = call_.frames.first[end] - call_.chunk_steps_frames;
+    const std::ptrdiff_t limit = share_.frames.first[end] - call_.chunk_steps_frames;
     std::ptrdiff_t begin = end - 1;
-    while (begin > 0 && call_.frames.first[begin] > limit) --begin;
+    while (begin > 0 && share_.frames.first[begin] > limit) --begin;
     return begin;
-  }
-
-  static Range groups_of(std::ptrdiff_t vectors, const Team& team) {
-    return part_of((vectors + pair_vectors - 1) / pair_vectors, team);
-  }
-
-  void prepare() {
-    const Range units = groups_of(unit_vectors(), share_.team);
-    pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels, S::layout.open_first,
-                       S::layout.open_count, units, b_.packed_open_back);
-    if (two_products)
-      pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels,
-                         S::layout.close_first, S::layout.close_count, units, b_.packed_close_back);
-    if (b_.dx)
-      pack_back<T, cell>(call_.kernel, call_.features, call_.units, call_.panels, S::layout.input_first,
-                         S::layout.input_count, groups_of(feature_vectors(), share_.team),
-                         b_.packed_kernel_back);
-    const Range rows = part_of(call_.batch, share_.team);
-    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
-      const std::ptrdiff_t n = call_.frames.row_sequence[r];
-      start_gradient(b_.dh_final, n, b_.dh + r * call_.state_row);
-      if (b_.dc) start_gradient(b_.dc_final, n, b_.dc + r * call_.state_row);
-    }
-    if (b_.drepeated) {
-      const Range all = part_of(call_.panels * call_.batch * S::frame, share_.team);
-      for (std::ptrdiff_t i = all.begin; i < all.end; ++i) b_.drepeated[i] = T(0);
-    }
   }
 
   FASTSEQ_OUTLINE void start_gradient(const T* from, std::ptrdiff_t n, T* to) const {
@@ -89,7 +87,7 @@ class BackwardLoop {
   }
 
   PanelBack<T> panel_back(std::ptrdiff_t p, std::ptrdiff_t step, Range rows) const {
-    const std::ptrdiff_t u = p * S::width, from = call_.frames.first[step];
+    const std::ptrdiff_t u = p * S::width, from = share_.frames.first[step];
     PanelBack<T> s = {};
     s.rows = rows;
     s.state_row = call_.state_row;
@@ -108,8 +106,8 @@ class BackwardLoop {
     s.dh = b_.dh + u;
     s.dh_in = call_.h_mask ? b_.dh_in + u : s.dh;
     s.dsequence = b_.dsequence ? b_.dsequence + u : nullptr;
-    s.output = call_.frames.output + from;
-    s.output_end = call_.frames.output_end + from;
+    s.output = share_.frames.output + from;
+    s.output_end = share_.frames.output_end + from;
     s.sequence_row = call_.units;
     s.units_left = call_.units - u;
     return s;
@@ -123,7 +121,7 @@ class BackwardLoop {
                          last = share_.panels.end * S::layout.width;
     Product<T> q = {};
     q.rows = rows.end - rows.begin;
-    q.a = share_.gates(0, call_.frames.first[step] + rows.begin) + at;
+    q.a = share_.gates(0, share_.frames.first[step] + rows.begin) + at;
     q.a_row = S::frame;
     q.a_block = call_.gate_panel;
     q.blocks = call_.panels;
@@ -184,7 +182,7 @@ class BackwardLoop {
 
   void add_repeated(std::ptrdiff_t step, Range rows) {
     for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end; ++p) {
-      const T* from = share_.gates(p, call_.frames.first[step]);
+      const T* from = share_.gates(p, share_.frames.first[step]);
       T* to = b_.drepeated + p * call_.batch * S::frame;
       for (std::ptrdiff_t i = rows.begin * S::frame; i < rows.end * S::frame; i += L)
         (V::load(to + i) + V::load(from + i)).store(to + i);
@@ -226,34 +224,81 @@ class BackwardLoop {
     std::ptrdiff_t step = begin;
     share_.each_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
       for (std::ptrdiff_t i = from; i < to; ++i, mine += b_.feature_row) {
-        while (call_.frames.first[step + 1] <= i) ++step;
+        while (share_.frames.first[step + 1] <= i) ++step;
         if (i + frames_ahead < to)
-          fetch_features<1>(call_, b_.dx + call_.frames.input[i + frames_ahead] * call_.features);
-        copy_features(call_, mine, i - call_.frames.first[step],
-                      b_.dx + call_.frames.input[i] * call_.features);
+          fetch_features<1>(call_, b_.dx + share_.frames.input[i + frames_ahead] * call_.features);
+        copy_features(call_, mine, i - share_.frames.first[step],
+                      b_.dx + share_.frames.input[i] * call_.features);
       }
     });
   }
 
   void input_gradient_repeated() {
-    const Range rows = part_of(call_.batch, share_.team);
+    const Range rows = share_.own_rows();
     T* mine = b_.dx_rows + rows.begin * b_.feature_row;
     for (std::ptrdiff_t g = 0; g < feature_groups(); ++g)
       project_back(g, b_.drepeated + rows.begin * S::frame, call_.batch * S::frame, rows.end - rows.begin,
                    mine);
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r, mine += b_.feature_row)
-      copy_features(call_, mine, r, b_.dx + call_.frames.row_sequence[r] * call_.features);
+      copy_features(call_, mine, r, b_.dx + share_.frames.row_sequence[r] * call_.features);
   }
 
   void initial_state_gradients() {
-    const Range rows = part_of(call_.batch, share_.team);
+    const Range rows = share_.own_rows();
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
-      const std::ptrdiff_t n = call_.frames.row_sequence[r];
+      const std::ptrdiff_t n = share_.frames.row_sequence[r];
       for (std::ptrdiff_t u = 0; u < call_.units; ++u) {
         if (b_.dh0) b_.dh0[n * call_.units + u] = b_.dh[r * call_.state_row + u];
         if (b_.dc0) b_.dc0[n * call_.units + u] = b_.dc[r * call_.state_row + u];
       }
     }
+  }
+};
+
+// A call backward, as one member of its team.
+template <class T, Cell cell>
+class Backward {
+  using S = Share<T, cell>;
+
+  const RnnBackward<T>& b_;
+  const RnnCall<T>& call_;
+  const Team& team_;
+
+ public:
+  Backward(const RnnBackward<T>& b, const Team& team) : b_(b), call_(b.call), team_(team) {}
+
+  void run() {
+    pack();
+    each_loop([](auto& loop) { loop.prepare(); });
+    team_.meet(team_.meeting);
+    each_loop([](auto& loop) { loop.run(); });
+    team_.meet(team_.meeting);
+    each_loop([](auto& loop) { loop.finish(); });
+    WeightGradients<T, cell>(b_, team_).run();
+  }
+
+ private:
+  void pack() const {
+    const auto mine = [&](std::ptrdiff_t vectors) {
+      return part_of((vectors + pair_vectors - 1) / pair_vectors, team_);
+    };
+    const Range units = mine(call_.panels * S::layout.width);
+    pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels, S::layout.open_first,
+                       S::layout.open_count, units, b_.packed_open_back);
+    if (S::layout.close_count > 0)
+      pack_back<T, cell>(call_.recurrent_kernel, call_.units, call_.units, call_.panels,
+                         S::layout.close_first, S::layout.close_count, units, b_.packed_close_back);
+    if (b_.dx)
+      pack_back<T, cell>(call_.kernel, call_.features, call_.units, call_.panels, S::layout.input_first,
+                         S::layout.input_count, mine(b_.feature_row / S::L), b_.packed_kernel_back);
+  }
+
+  template <class F>
+  void each_loop(F f) const {
+    each_band(call_, team_, [&](std::ptrdiff_t band, Range rows) {
+      BackwardLoop<T, cell> loop(b_, team_, band, rows);
+      f(loop);
+    });
   }
 };
 

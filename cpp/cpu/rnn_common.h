@@ -1,4 +1,5 @@
-// What both directions of the time loop share: who owns which rows and panels, chunks of steps, packing.
+// What both directions of the time loop share: bands, who owns which rows and panels, chunks of steps,
+// packing.
 #pragma once
 
 #include "cpu/gemm.h"
@@ -27,7 +28,52 @@ FASTSEQ_INLINE std::ptrdiff_t larger(std::ptrdiff_t a, std::ptrdiff_t b) { retur
 // what the third level of cache holds cost more than they save: 6 to 13 %.
 constexpr std::ptrdiff_t near_bytes = 384 * 1024, near_bytes_in_pairs = 4096 * 1024;
 
-// The sizes every loop needs, and this member's share: all panels of some rows, or some panels of all rows.
+// A band of a call, as a call of its own.
+template <class T, Cell cell>
+RnnCall<T> call_of_band(const RnnCall<T>& call, std::ptrdiff_t band) {
+  constexpr CellLayout layout = cell_layout(cell);
+  const RnnBand& of = call.band[band];
+  const std::ptrdiff_t row = of.first_row, kept = band * call.band_frames,
+                       state = (call.training ? kept : row) * call.state_row,
+                       gates = layout.slots * layout.width * Vec<T>::lanes * call.panels;
+  const auto move = [](auto*& pointer, std::ptrdiff_t elements) {
+    if (pointer) pointer += elements;
+  };
+  RnnCall<T> c = call;
+  c.band = &of;
+  c.bands = 1;
+  c.batch = of.rows;
+  move(c.inputs, (call.repeat ? row : kept) * call.features);
+  move(c.places, kept);
+  move(c.gates, band * call.panels * call.gate_panel);
+  move(c.repeated, row * gates);
+  move(c.h_prev, call.training ? state : 2 * state);
+  move(c.h_in, call.training ? state : 2 * state);
+  move(c.cells, state);
+  move(c.reset, state);
+  move(c.c_first, row * call.state_row);
+  move(c.h_mask, row * call.state_row);
+  move(c.x_mask, row * call.features);
+  return c;
+}
+
+// f(band, its rows that are this member's): where members share units, all rows of all bands.
+template <class T, class F>
+FASTSEQ_INLINE void each_band(const RnnCall<T>& call, const Team& team, F f) {
+  for (std::ptrdiff_t i = 0; i < call.bands; ++i) {
+    const RnnBand& band = call.band[i];
+    Range rows = {0, band.rows};
+    if (!call.columns) {
+      const std::ptrdiff_t* const mine = call.member_rows + team.index;
+      rows.begin = larger(rows.begin, mine[0] - band.first_row);
+      rows.end = smaller(rows.end, mine[1] - band.first_row);
+    }
+    if (rows.begin < rows.end) f(i, rows);
+  }
+}
+
+// The sizes every loop needs, and this member's share of a band: all panels of some rows, or some panels of
+// all rows.
 template <class T, Cell cell>
 struct Share {
   static constexpr CellLayout layout = cell_layout(cell);
@@ -53,26 +99,18 @@ struct Share {
   Range rows, panels;
   bool shared_steps;  // members meet at every step
 
-  Share(const RnnCall<T>& c, const Team& t)
-      : call(c), frames(c.frames), team(t), rows{0, c.batch}, panels{0, c.panels}, shared_steps(false) {
-    if (team.count == 1) return;
-    if (call.columns) {
-      panels = part_of(call.panels, team, panel_unit);
-      shared_steps = true;
-    } else {
-      rows = rows_of(team.index, team.count);
-    }
+  Share(const RnnCall<T>& of_band, const Team& t, Range of_rows)
+      : call(of_band),
+        frames(of_band.band->frames),
+        team(t),
+        rows(of_rows),
+        panels{0, of_band.panels},
+        shared_steps(of_band.columns && t.count > 1) {
+    if (shared_steps) panels = part_of(call.panels, team, panel_unit);
   }
 
-  // Part `index` of `count` of the rows: equal numbers of frames, not of rows.
-  Range rows_of(int index, int count) const { return {row_at(index, count), row_at(index + 1, count)}; }
-  std::ptrdiff_t row_at(int index, int count) const {
-    if (index >= count) return call.batch;
-    const std::ptrdiff_t target = frames.count * index / count;
-    std::ptrdiff_t row = 0, seen = 0;
-    while (row < call.batch && seen < target) seen += frames.row_steps[row++];
-    return row;
-  }
+  // Rows of the band that this member alone reads and writes before and after the loop.
+  Range own_rows() const { return shared_steps ? part_of(call.batch, team) : rows; }
 
   // Packed weights that this member reads again and again, but that do not come to it in time.
   bool far(std::ptrdiff_t depth, int size, std::ptrdiff_t at_once) const {
@@ -81,9 +119,7 @@ struct Share {
     return bytes > (at_once > rows_in_pairs ? near_bytes : near_bytes_in_pairs);
   }
 
-  void meet() const {
-    if (team.count > 1) team.meet(team.meeting);
-  }
+  void meet() const { team.meet(team.meeting); }
 
   std::ptrdiff_t active(std::ptrdiff_t step) const { return frames.first[step + 1] - frames.first[step]; }
   Range step_rows(std::ptrdiff_t step) const {
@@ -91,7 +127,7 @@ struct Share {
     return {smaller(rows.begin, end), end};
   }
 
-  // Chunks of steps: as many as hold chunk_steps_frames frames of all rows together.
+  // Chunks of steps: as many as hold chunk_steps_frames frames of the band.
   std::ptrdiff_t chunk_end(std::ptrdiff_t step) const {
     const std::ptrdiff_t limit = frames.first[step] + call.chunk_steps_frames;
     std::ptrdiff_t end = step + 1;
@@ -112,7 +148,7 @@ struct Share {
   }
   template <class F>
   FASTSEQ_INLINE void each_row_run(std::ptrdiff_t begin, std::ptrdiff_t end, F f) const {
-    if (rows.begin == 0 && rows.end == call.batch) {
+    if (rows.begin == 0 && rows.end == call.batch) {  // neighbours from step to step
       f(frames.first[begin], frames.first[end]);
       return;
     }

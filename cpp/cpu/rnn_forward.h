@@ -83,19 +83,28 @@ class ForwardLoop {
   static constexpr bool two_products = S::layout.close_count > 0;
 
   const RnnForward<T>& f_;
-  const RnnCall<T>& call_;
+  const RnnCall<T> call_;  // of this band
   const S share_;
+  T* const h_last_;
   const bool joined_;              // x W comes with h U, in one product
   bool sparse_ = false;            // this chunk's frames have one feature each: x W is one row of W
   std::ptrdiff_t gates_from_ = 0;  // the frame at which the buffers of gates and inputs start
 
  public:
-  ForwardLoop(const RnnForward<T>& f, const Team& team)
-      : f_(f), call_(f.call), share_(f.call, team), joined_(joins()) {}
+  ForwardLoop(const RnnForward<T>& f, const Team& team, std::ptrdiff_t band, Range rows)
+      : f_(f),
+        call_(call_of_band<T, cell>(f.call, band)),
+        share_(call_, team, rows),
+        h_last_(f.h_last + f.call.band[band].first_row * f.call.state_row),
+        joined_(joins()) {}
+
+  // Initial states by rows, dropout factors; members meet between this and run().
+  void prepare() {
+    const Range rows = share_.own_rows();
+    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) prepare_row(r, share_.frames.row_sequence[r]);
+  }
 
   void run() {
-    prepare();
-    share_.meet();
     if (call_.repeat) {
       const Range rows = share_.rows;
       for (std::ptrdiff_t p = share_.panels.begin; p < share_.panels.end && rows.begin < rows.end; ++p)
@@ -103,17 +112,15 @@ class ForwardLoop {
                       call_.repeated + (p * call_.batch + rows.begin) * S::frame, rows.end - rows.begin);
     }
     // Buffers of one chunk are used again by the next: nobody may still be reading them.
-    const bool wait =
-        !call_.training && (share_.shared_steps || call_.frames.count != call_.frames.steps * call_.batch);
-    for (std::ptrdiff_t begin = 0; begin < call_.frames.steps;) {
+    const bool wait = !call_.training && share_.shared_steps;
+    for (std::ptrdiff_t begin = 0; begin < share_.frames.steps;) {
       const std::ptrdiff_t end = share_.chunk_end(begin);
-      if (!call_.training) gates_from_ = call_.frames.first[begin];
+      if (!call_.training) gates_from_ = share_.frames.first[begin];
       if (wait && begin > 0) share_.meet();
       if (!call_.repeat) project_chunk(begin, end);
       for (std::ptrdiff_t step = begin; step < end; ++step) run_step(step);
       begin = end;
     }
-    share_.meet();
     finish();
   }
 
@@ -134,24 +141,6 @@ class ForwardLoop {
            call_.features <= rows * joined_features_of_row;
   }
 
-  // Weights packed, initial states by rows, dropout factors: shared out evenly, before the members meet.
-  // Where members own rows, all read all packed weights: then each packs rows of the weights, those that an
-  // optimizer's step changes on the same core.
-  void prepare() {
-    if (!f_.packed) {
-      const bool by_rows = !share_.shared_steps;
-      const auto part = [&](std::ptrdiff_t n, bool shared) {
-        return shared ? part_of(n, share_.team) : Range{0, n};
-      };
-      pack_weights<T, cell>(f_.weights, call_.kernel, call_.recurrent_kernel, call_.bias, call_.features,
-                            call_.units,
-                            {part(call_.features, by_rows), part(call_.units, by_rows),
-                             part(call_.panels, !by_rows), part(call_.panels, true)});
-    }
-    const Range rows = part_of(call_.batch, share_.team);
-    for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) prepare_row(r, call_.frames.row_sequence[r]);
-  }
-
   void prepare_row(std::ptrdiff_t r, std::ptrdiff_t n) {
     const std::ptrdiff_t at = r * call_.state_row;
     if (call_.x_mask)
@@ -166,10 +155,10 @@ class ForwardLoop {
       if (call_.h_mask)
         for (std::ptrdiff_t u = 0; u < call_.state_row; ++u)
           call_.h_in[at + u] = call_.h_prev[at + u] * call_.h_mask[at + u];
-      if (call_.frames.row_steps[r] == 0)
-        copy_state(call_.h0 + n * call_.units, call_.units, call_.state_row, f_.h_last + at);
-    } else if (call_.frames.row_steps[r] == 0) {
-      for (std::ptrdiff_t u = 0; u < call_.state_row; ++u) f_.h_last[at + u] = T(0);
+      if (share_.frames.row_steps[r] == 0)
+        copy_state(call_.h0 + n * call_.units, call_.units, call_.state_row, h_last_ + at);
+    } else if (share_.frames.row_steps[r] == 0) {
+      for (std::ptrdiff_t u = 0; u < call_.state_row; ++u) h_last_[at + u] = T(0);
     }
     if (call_.c_first)
       copy_state(call_.c0 + n * call_.units, call_.units, call_.state_row, call_.c_first + at);
@@ -204,10 +193,10 @@ class ForwardLoop {
     share_.each_run(begin, end, [&](std::ptrdiff_t from, std::ptrdiff_t to) {
       std::ptrdiff_t step = begin;
       for (std::ptrdiff_t i = from; i < to; ++i) {
-        while (call_.frames.first[step + 1] <= i) ++step;
+        while (share_.frames.first[step + 1] <= i) ++step;
         if (i + frames_ahead < to)
-          fetch_features<0>(call_, call_.x + call_.frames.input[i + frames_ahead] * call_.features);
-        copy_features(call_, call_.x + call_.frames.input[i] * call_.features, i - call_.frames.first[step],
+          fetch_features<0>(call_, call_.x + share_.frames.input[i + frames_ahead] * call_.features);
+        copy_features(call_, call_.x + share_.frames.input[i] * call_.features, i - share_.frames.first[step],
                       inputs(i));
         if (call_.places) place(i) = place_of(inputs(i), call_.features);
       }
@@ -268,7 +257,7 @@ class ForwardLoop {
     q.init_row = S::frame;
     q.init_vector = S::L;
     if (joined_ && !sparse_) {
-      q.lead_a = inputs(call_.frames.first[step] + rows.begin);
+      q.lead_a = inputs(share_.frames.first[step] + rows.begin);
       q.lead_row = q.lead_depth = call_.features;
       q.lead_b = f_.weights.kernel + p * call_.features * S::input;
       q.lead_group = call_.features * q.b_row;
@@ -284,7 +273,7 @@ class ForwardLoop {
 
   // What the sums of a panel start from, at the first row of a step.
   const T* inputs_of(std::ptrdiff_t p, std::ptrdiff_t step) const {
-    return call_.repeat ? call_.repeated + p * call_.batch * S::frame : gates(p, call_.frames.first[step]);
+    return call_.repeat ? call_.repeated + p * call_.batch * S::frame : gates(p, share_.frames.first[step]);
   }
 
   // The same for one row and all of this member's panels at once: side by side they are one product, and a
@@ -307,12 +296,12 @@ class ForwardLoop {
     if (share_.far(call_.units, size, 1)) q.next_b = q.b;  // for the next step
     product(q, static_cast<int>((panels.end - panels.begin) * size / S::L));
     for (std::ptrdiff_t p = panels.begin; p < panels.end; ++p)
-      __builtin_memcpy(gates(p, call_.frames.first[step] + row) + at, sums + (p - panels.begin) * size,
+      __builtin_memcpy(gates(p, share_.frames.first[step] + row) + at, sums + (p - panels.begin) * size,
                        bytes);
   }
 
   PanelStep<T> panel_step(std::ptrdiff_t p, std::ptrdiff_t step, Range rows, bool has_h) const {
-    const std::ptrdiff_t u = p * S::width, from = call_.frames.first[step];
+    const std::ptrdiff_t u = p * S::width, from = share_.frames.first[step];
     PanelStep<T> s = {};
     s.rows = rows;
     s.state_row = call_.state_row;
@@ -327,23 +316,23 @@ class ForwardLoop {
       s.c = share_.cells(step) + u;
     }
     if (two_products) s.reset = share_.reset(step) + u;
-    if (step + 1 < call_.frames.steps) {
+    if (step + 1 < share_.frames.steps) {
       s.next_rows = share_.active(step + 1);
       s.h_next = share_.states(call_.h_prev, step + 1) + u;
       s.h_next_in = share_.states(call_.h_in, step + 1) + u;
     }
-    s.h_last = f_.h_last + u;
+    s.h_last = h_last_ + u;
     s.h_mask = call_.h_mask ? call_.h_mask + u : nullptr;
     s.sequence = f_.sequence ? f_.sequence + u : nullptr;
-    s.output = call_.frames.output + from;
-    s.output_end = call_.frames.output_end + from;
+    s.output = share_.frames.output + from;
+    s.output_end = share_.frames.output_end + from;
     s.sequence_row = call_.units;
     s.units_left = call_.units - u;
     return s;
   }
 
   void place_rows(std::ptrdiff_t p, std::ptrdiff_t step, Range rows) {
-    if (sparse_) place_panel(p, call_.frames.first[step] + rows.begin, rows.end - rows.begin);
+    if (sparse_) place_panel(p, share_.frames.first[step] + rows.begin, rows.end - rows.begin);
   }
 
   // f(panel, rows) for this member's panels, each in even blocks of at most rows_at_once.
@@ -394,10 +383,10 @@ class ForwardLoop {
 
   // Final states to the user's arrays.
   void finish() {
-    const Range rows = part_of(call_.batch, share_.team);
+    const Range rows = share_.own_rows();
     for (std::ptrdiff_t r = rows.begin; r < rows.end; ++r) {
-      const std::ptrdiff_t n = call_.frames.row_sequence[r], steps = call_.frames.row_steps[r];
-      __builtin_memcpy(f_.h_final + n * call_.units, f_.h_last + r * call_.state_row,
+      const std::ptrdiff_t n = share_.frames.row_sequence[r], steps = share_.frames.row_steps[r];
+      __builtin_memcpy(f_.h_final + n * call_.units, h_last_ + r * call_.state_row,
                        static_cast<std::size_t>(call_.units) * sizeof(T));
       if (cell != Cell::lstm) continue;
       const T* c = steps > 0       ? share_.cells(steps - 1) + r * call_.state_row
@@ -405,6 +394,44 @@ class ForwardLoop {
                                    : nullptr;
       for (std::ptrdiff_t u = 0; u < call_.units; ++u) f_.c_final[n * call_.units + u] = c ? c[u] : T(0);
     }
+  }
+};
+
+// A call forward, as one member of its team. Members meet once, when the weights are packed, and where they
+// share units at every step.
+template <class T, Cell cell>
+class Forward {
+  const RnnForward<T>& f_;
+  const Team& team_;
+
+ public:
+  Forward(const RnnForward<T>& f, const Team& team) : f_(f), team_(team) {}
+
+  void run() {
+    if (!f_.packed) pack();
+    each_loop([](auto& loop) { loop.prepare(); });
+    team_.meet(team_.meeting);
+    each_loop([](auto& loop) { loop.run(); });
+  }
+
+ private:
+  // Where members own rows, all read all packed weights: then each packs rows of the weights, those that an
+  // optimizer's step changes on the same core.
+  void pack() const {
+    const RnnCall<T>& call = f_.call;
+    const auto part = [&](std::ptrdiff_t n, bool shared) { return shared ? part_of(n, team_) : Range{0, n}; };
+    pack_weights<T, cell>(f_.weights, call.kernel, call.recurrent_kernel, call.bias, call.features,
+                          call.units,
+                          {part(call.features, !call.columns), part(call.units, !call.columns),
+                           part(call.panels, call.columns), part(call.panels, true)});
+  }
+
+  template <class F>
+  void each_loop(F f) const {
+    each_band(f_.call, team_, [&](std::ptrdiff_t band, Range rows) {
+      ForwardLoop<T, cell> loop(f_, team_, band, rows);
+      f(loop);
+    });
   }
 };
 

@@ -4,6 +4,9 @@
 // A frame is one valid (row, step) pair. Rows are the sequences sorted by their number of valid frames,
 // longest first, and each step's frames are its first rows: masks, lengths and go_backwards are all told by
 // the frame lists, and no kernel knows of them.
+// A band is some neighbouring rows whose frames lie together, and with them all that is kept of each frame:
+// what one core writes is then far from what another writes. Side by side, a step's rows of two cores had
+// each core's prefetchers fetch lines of the other, which both then waited for.
 #pragma once
 
 #include <cstddef>
@@ -44,6 +47,7 @@ constexpr CellLayout cell_layout(Cell cell) {
 // A frame of one-hot or rarer features needs one row of the kernel, not a product with all of it.
 constexpr std::int32_t no_place = -1, many_places = -2;
 
+// The frames of a band, counted from its first; rows are counted from its first as well.
 struct RnnFrames {
   std::ptrdiff_t steps;                // of the longest row
   std::ptrdiff_t count;                // of all frames
@@ -55,15 +59,23 @@ struct RnnFrames {
   const std::ptrdiff_t* output_end;    // (count) outputs up to here (exclusive) repeat this one
 };
 
+struct RnnBand {
+  RnnFrames frames;
+  std::ptrdiff_t first_row, rows;
+};
+
 // Sizes and options of one call, and all that forward keeps for backward. Strides are in elements.
 template <class T>
 struct RnnCall {
   Cell cell;
   Activation activation, recurrent_activation;
-  RnnFrames frames;
+  const RnnBand* band;
+  int bands;                          // at least 1
+  const std::ptrdiff_t* member_rows;  // (members + 1) where each member's rows begin, unless they share units
   std::ptrdiff_t batch, features, units;
   std::ptrdiff_t panels;              // of width * L units
-  std::ptrdiff_t chunk_steps_frames;  // frames that one chunk of steps aims at
+  std::ptrdiff_t chunk_steps_frames;  // of a band, that one chunk of steps aims at
+  std::ptrdiff_t band_frames;         // between bands: those of the largest, without training of its chunks
   std::ptrdiff_t state_row;           // elements between rows of states: at least panels * width * L
   std::ptrdiff_t gate_panel;          // elements between panels of gates
   bool repeat;                        // x is (N, D), used at every step
@@ -75,6 +87,7 @@ struct RnnCall {
   const T *x, *kernel, *recurrent_kernel, *bias;  // Keras's layouts; bias may be null
   const T *h0, *c0;                               // (N, H) or null
 
+  // Of each band, one after the other; (frames) and (N) are the band's.
   T* inputs;  // (frames, D) x in the order of frames, dropped where asked; (N, D) when repeated
   std::int32_t*
       places;   // (frames) the one feature of a frame that is not 0, or no_place, or many_places; or null
@@ -124,9 +137,8 @@ struct RnnBackward {
   T* dx_rows;  // [member][chunk frames][feature_row]
   std::ptrdiff_t feature_row, dx_member;  // elements of one row, of one member's part
   T* drepeated;  // [panel][row][slot][width][L]: gate gradients summed over steps, or null
-  int groups;    // of rows whose weight gradients are summed apart
-  T *dkernel_panels, *dopen_panels, *dclose_panels;  // [group][panel][D or H][slots][width][L]
-  T* dbias_panels;                                   // [group][panel][slot][width][L]
+  T *dkernel_panels, *dopen_panels, *dclose_panels;  // [band][panel][D or H][slots][width][L]
+  T* dbias_panels;                                   // [band][panel][slot][width][L]
   // Outputs; null where not wanted. dx is zeroed by the caller where no frame writes.
   T *dx, *dkernel, *drecurrent_kernel, *dbias, *dh0, *dc0;
   bool add_kernel, add_recurrent, add_bias;  // add to what is there; the others are assigned

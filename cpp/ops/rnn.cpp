@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "base/threads.h"
 #include "ops/rnn_frames.h"
@@ -52,8 +53,8 @@ constexpr double flops_worth_a_member = 4e5;
 constexpr std::ptrdiff_t rows_worth_a_member = 24, rows_worth_large_weights = 48;
 constexpr std::ptrdiff_t large_weights = 512 * 1024;  // bytes
 constexpr std::ptrdiff_t units_worth_a_member = 32;
-// With fewer, the products over a group's frames are of too short runs.
-constexpr std::ptrdiff_t rows_worth_a_group = 64;
+// With fewer, weights are read too often for what bands save.
+constexpr std::ptrdiff_t rows_worth_a_band = 32, rows_worth_a_band_of_large_weights = 64;
 // From so many features on, frames are looked through for those of one feature only.
 constexpr std::ptrdiff_t features_worth_a_look = 8;
 
@@ -62,16 +63,20 @@ struct Sharing {
   bool columns;
 };
 
+template <class T>
+bool has_large_weights(const RnnCall<T>& c) {
+  return c.units * c.units * cell_layout(c.cell).gates * static_cast<std::ptrdiff_t>(sizeof(T)) >
+         large_weights;
+}
+
 // The one place that decides how many threads share a call, and what they share.
 template <class T>
 Sharing choose_sharing(double flops, const RnnCall<T>& c, int threads) {
   const std::ptrdiff_t batch = c.batch, units = c.units;
-  const std::ptrdiff_t weights =
-      units * units * cell_layout(c.cell).gates * static_cast<std::ptrdiff_t>(sizeof(T));
   const std::ptrdiff_t worth = static_cast<std::ptrdiff_t>(flops / flops_worth_a_member) + 1;
   const std::ptrdiff_t members = std::min<std::ptrdiff_t>(threads, worth);
   if (members <= 1) return {1, false};
-  const std::ptrdiff_t rows = weights > large_weights ? rows_worth_large_weights : rows_worth_a_member;
+  const std::ptrdiff_t rows = has_large_weights(c) ? rows_worth_large_weights : rows_worth_a_member;
   if (batch >= members * rows) return {static_cast<int>(members), false};
   const std::ptrdiff_t by_units = std::min(members, units / units_worth_a_member);
   const std::ptrdiff_t by_rows = std::min(members, batch);
@@ -79,25 +84,42 @@ Sharing choose_sharing(double flops, const RnnCall<T>& c, int threads) {
   return {static_cast<int>(std::max<std::ptrdiff_t>(by_rows, 1)), false};
 }
 
-// Groups of rows whose weight gradients are summed apart and then added up, whoever sums them: the sizes
-// alone say how many, so that results do not depend on the threads. Two, where there are rows enough for
-// members to own some (of two, each then reads the gates it wrote) and gates are more than the sums that are
-// added up.
+// Bands of a call whose weight gradients will be wanted: each is summed apart, and the sums are added up,
+// whoever sums them. The sizes alone say how many, so that results do not depend on the threads. Two, where
+// there are rows enough for members to own some (of two, each then reads the gates it wrote) and gates are
+// more than the sums that are added up.
 template <class T>
-int weight_groups(const RnnCall<T>& c) {
+int training_bands(const RnnCall<T>& c, std::ptrdiff_t frames) {
   const std::ptrdiff_t gates = cell_layout(c.cell).gates;
-  const std::ptrdiff_t read =
-      c.frames.count * (gates + 1) * c.units + (c.repeat ? 0 : c.frames.count * c.features);
+  const std::ptrdiff_t read = frames * (gates + 1) * c.units + (c.repeat ? 0 : frames * c.features);
   const std::ptrdiff_t summed = (c.features + c.units) * gates * c.units;
-  return c.batch >= 2 * rows_worth_a_group && read >= 2 * summed ? 2 : 1;
+  const std::ptrdiff_t rows = has_large_weights(c) ? rows_worth_a_band_of_large_weights : rows_worth_a_band;
+  return c.batch >= 2 * rows && read >= 2 * summed ? 2 : 1;
 }
 
 template <class T>
-double forward_flops(const RnnCall<T>& c) {
+double forward_flops(const RnnCall<T>& c, std::ptrdiff_t frames) {
   const double gates = 2.0 * static_cast<double>(c.units) * cell_layout(c.cell).gates;
-  const double inputs =
-      static_cast<double>(c.repeat ? c.batch : c.frames.count) * static_cast<double>(c.features);
-  return gates * (inputs + static_cast<double>(c.frames.count) * static_cast<double>(c.units));
+  const double inputs = static_cast<double>(c.repeat ? c.batch : frames) * static_cast<double>(c.features);
+  return gates * (inputs + static_cast<double>(frames) * static_cast<double>(c.units));
+}
+
+// Frames of each band that a chunk of steps aims at.
+template <class T>
+std::ptrdiff_t chunk_of(const RnnCall<T>& c, int members) {
+  return chunk_frames * std::max(1, members / c.bands);
+}
+
+// The largest band's frames, and without training those of its largest chunk.
+template <class T>
+std::ptrdiff_t frames_of_band(const RnnCall<T>& c) {
+  std::ptrdiff_t most = 0;
+  for (int i = 0; i < c.bands; ++i) {
+    const RnnBand& band = c.band[i];
+    const std::ptrdiff_t chunk = std::min(band.frames.count, c.chunk_steps_frames + band.rows);
+    most = std::max(most, c.training ? std::max(band.frames.count, band.rows) : chunk);
+  }
+  return most;
 }
 
 }  // namespace
@@ -109,9 +131,10 @@ struct RnnSaved<T>::Content {
   Arena arena;
   const Kernels* compiled;  // gates lie as this instruction set wrote them
   bool consumed = false;
+  double forward_flops = 0;
   std::ptrdiff_t input_elements = 0;  // of x
 
-  explicit Content(FrameLists l) : lists(std::move(l)) {}
+  explicit Content(FrameLists&& l) : lists(std::move(l)) {}
 };
 
 template <class T>
@@ -128,7 +151,9 @@ struct ForwardJob {
   RnnForward<T> f = {};
   Arena work;
   const Kernels* compiled;  // those that packed the weights, or will
-  int members;
+  double flops = 0;
+  int members = 1;
+  std::vector<std::ptrdiff_t> member_rows;
 
   ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads);
   void run(const Team& team) const noexcept { rnn_table<T>(*compiled).forward(f, team); }
@@ -138,11 +163,6 @@ struct ForwardJob {
 template <class T>
 ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads)
     : compiled(a.packed ? &a.packed->compiled() : &kernels()) {
-  saved = std::make_unique<RnnSaved<T>>();
-  saved->content = std::make_unique<typename RnnSaved<T>::Content>(
-      FrameLists(a.batch, a.steps, a.mask, a.lengths, {o.go_backwards, o.zero_output_for_mask || a.lengths}));
-  typename RnnSaved<T>::Content& kept = *saved->content;
-  kept.input_elements = a.batch * a.steps * a.features;
   const RnnSizes<T> size(o.cell, a.units, *compiled);
   const bool lstm = o.cell == Cell::lstm;
 
@@ -150,7 +170,6 @@ ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int thread
   c.cell = o.cell;
   c.activation = o.activation;
   c.recurrent_activation = o.recurrent_activation;
-  c.frames = kept.lists.view();
   c.batch = a.batch;
   c.features = a.features;
   c.units = a.units;
@@ -166,23 +185,35 @@ ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int thread
   c.bias = a.bias;
   c.h0 = a.h0;
   c.c0 = a.c0;
-  const Sharing sharing = choose_sharing(forward_flops(c), c, threads);
-  members = sharing.members;
-  c.columns = sharing.columns;
-  c.chunk_steps_frames = chunk_frames * sharing.members;
-
-  const std::ptrdiff_t frames = c.frames.count, most = std::min(frames, c.chunk_steps_frames + a.batch);
-  const std::ptrdiff_t gate_frames = o.training ? frames : most;
-  const std::ptrdiff_t state_frames = o.training ? std::max(frames, a.batch) : 2 * a.batch;
-  const std::ptrdiff_t cell_frames = o.training ? frames : a.batch;
+  saved = std::make_unique<RnnSaved<T>>();
+  saved->content = std::make_unique<typename RnnSaved<T>::Content>(
+      FrameLists(a.batch, a.steps, a.mask, a.lengths, {o.go_backwards, o.zero_output_for_mask || a.lengths},
+                 [&](std::ptrdiff_t frames) {
+                   flops = forward_flops(c, frames);
+                   const Sharing sharing = choose_sharing(flops, c, threads);
+                   members = sharing.members;
+                   c.columns = sharing.columns;
+                   return o.training ? training_bands(c, frames) : sharing.columns ? 1 : members;
+                 }));
+  typename RnnSaved<T>::Content& kept = *saved->content;
+  kept.input_elements = a.batch * a.steps * a.features;
+  c.band = kept.lists.bands().data();
+  c.bands = static_cast<int>(kept.lists.bands().size());
+  member_rows = kept.lists.parts_of_rows(members);
+  c.member_rows = member_rows.data();
+  c.chunk_steps_frames = chunk_of(c, members);
+  c.band_frames = frames_of_band(c);
   c.state_row = spread<T>(size.panels * size.width, 16);
-  c.gate_panel = spread_panels<T>(gate_frames * size.frame);
-  const std::ptrdiff_t input_rows = o.repeat ? a.batch : o.training ? frames : most;
+  c.gate_panel = spread_panels<T>(c.band_frames * size.frame);
+  const std::ptrdiff_t kept_frames = c.bands * c.band_frames;
+  const std::ptrdiff_t input_rows = o.repeat ? a.batch : kept_frames;
+  const std::ptrdiff_t state_frames = o.training ? kept_frames : 2 * a.batch;
+  const std::ptrdiff_t cell_frames = o.training ? kept_frames : a.batch;
 
   kept.arena = Workspace::deal([&](Workspace& l) {
     l.take(c.inputs, input_rows * a.features);
     l.take(c.places, input_rows, !o.repeat && a.features >= features_worth_a_look && a.features < INT32_MAX);
-    l.take(c.gates, size.panels * c.gate_panel);
+    l.take(c.gates, c.bands * size.panels * c.gate_panel);
     l.take(c.repeated, size.panels * a.batch * size.frame, o.repeat);
     l.take(c.h_prev, state_frames * c.state_row);
     l.take(c.h_in, state_frames * c.state_row, c.recurrent_dropout > 0);
@@ -190,7 +221,7 @@ ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int thread
     l.take(c.h_mask, a.batch * c.state_row, c.recurrent_dropout > 0);
     l.take(c.cells, cell_frames * c.state_row, lstm);
     l.take(c.c_first, a.batch * c.state_row, lstm && a.c0);
-    l.take(c.reset, (o.training ? frames : a.batch) * c.state_row, size.close > 0);
+    l.take(c.reset, cell_frames * c.state_row, size.close > 0);
   });
   if (!c.h_in) c.h_in = c.h_prev;
   work = Workspace::deal([&](Workspace& l) {
@@ -212,6 +243,7 @@ template <class T>
 std::unique_ptr<RnnSaved<T>> ForwardJob<T>::finish() {
   if (!f.call.training) return nullptr;
   saved->content->call = f.call;
+  saved->content->forward_flops = flops;
   saved->content->compiled = compiled;
   return std::move(saved);
 }
@@ -222,7 +254,9 @@ struct BackwardJob {
   const bool keep;
   RnnBackward<T> b = {};
   Arena work;
+  double flops;
   int members;
+  std::vector<std::ptrdiff_t> member_rows;
 
   BackwardJob(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g, bool keep_saved,
               int threads);
@@ -237,7 +271,7 @@ struct BackwardJob {
 template <class T>
 BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g,
                             bool keep_saved, int threads)
-    : kept(*saved.content), keep(keep_saved) {
+    : kept(*saved.content), keep(keep_saved), flops(2 * kept.forward_flops) {
   if (kept.consumed)
     throw std::runtime_error(
         std::string(function) +
@@ -251,10 +285,12 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
   const bool lstm = c.cell == Cell::lstm, two = size.close > 0;
   const std::ptrdiff_t wide = kernels().rnn->pair_vectors * size.lanes;
 
-  const Sharing sharing = choose_sharing(2 * forward_flops(c), c, threads);
+  const Sharing sharing = choose_sharing(flops, c, threads);
   members = sharing.members;
   c.columns = sharing.columns;
-  c.chunk_steps_frames = chunk_frames * sharing.members;
+  member_rows = kept.lists.parts_of_rows(members);
+  c.member_rows = member_rows.data();
+  c.chunk_steps_frames = chunk_of(c, members);
   b.dsequence = g.dsequence;
   b.dh_final = g.dh_final;
   b.dc_final = g.dc_final;
@@ -268,12 +304,11 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
   b.dh0 = g.dh0;
   b.dc0 = g.dc0;
   b.want_dh0 = g.dh0 != nullptr;
-  b.groups = weight_groups(c);
   b.feature_row = round_up(c.features, size.lanes);
-  const std::ptrdiff_t most = c.repeat ? c.batch : std::min(c.frames.count, c.chunk_steps_frames + c.batch);
+  const std::ptrdiff_t most = c.repeat ? c.batch : std::min(c.band_frames, c.chunk_steps_frames + c.batch);
   b.dx_member = c.repeat ? 0 : most * b.feature_row;
   const std::ptrdiff_t unit_rows = size.panels * size.width;
-  const std::ptrdiff_t gate_elements = size.panels * c.gate_panel;
+  const std::ptrdiff_t gate_elements = c.bands * size.panels * c.gate_panel;
   T* gates_kept = nullptr;
   work = Workspace::deal([&](Workspace& l) {
     l.take(b.packed_kernel_back, round_up(b.feature_row, wide) * size.panels * size.input, g.dx != nullptr);
@@ -284,10 +319,10 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
     l.take(b.dc, c.batch * c.state_row, lstm);
     l.take(b.dx_rows, most * b.feature_row * (c.repeat ? 1 : sharing.members), g.dx != nullptr);
     l.take(b.drepeated, size.panels * c.batch * size.frame, c.repeat);
-    l.take(b.dkernel_panels, b.groups * size.panels * c.features * size.input, g.dkernel != nullptr);
-    l.take(b.dopen_panels, b.groups * size.panels * c.units * size.open, g.drecurrent_kernel != nullptr);
-    l.take(b.dclose_panels, b.groups * size.panels * c.units * size.close, g.drecurrent_kernel && two);
-    l.take(b.dbias_panels, b.groups * size.panels * size.frame, g.dbias != nullptr);
+    l.take(b.dkernel_panels, c.bands * size.panels * c.features * size.input, g.dkernel != nullptr);
+    l.take(b.dopen_panels, c.bands * size.panels * c.units * size.open, g.drecurrent_kernel != nullptr);
+    l.take(b.dclose_panels, c.bands * size.panels * c.units * size.close, g.drecurrent_kernel && two);
+    l.take(b.dbias_panels, c.bands * size.panels * size.frame, g.dbias != nullptr);
     l.take(gates_kept, gate_elements, keep);
   });
   if (keep) {
@@ -334,7 +369,7 @@ template <class T>
 RnnSavedPair<T> rnn_forward_both(const std::array<RnnArrays<T>, 2>& a, const std::array<RnnOptions, 2>& o) {
   const int threads = threads_of_each();
   ForwardJob<T> first(a[0], o[0], threads), second(a[1], o[1], threads);
-  run_both(first, second, forward_flops(first.f.call) + forward_flops(second.f.call));
+  run_both(first, second, first.flops + second.flops);
   return {first.finish(), second.finish()};
 }
 
@@ -351,7 +386,7 @@ void rnn_backward_both(const char* function, const std::array<RnnSaved<T>*, 2>& 
   const int threads = threads_of_each();
   BackwardJob<T> first(function, *saved[0], g[0], false, threads),
       second(function, *saved[1], g[1], false, threads);
-  run_both(first, second, 2 * (forward_flops(first.b.call) + forward_flops(second.b.call)));
+  run_both(first, second, first.flops + second.flops);
   first.finish();
   second.finish();
 }

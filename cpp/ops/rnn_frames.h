@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "cpu/rnn_kernels.h"
@@ -13,19 +14,23 @@ struct FrameOptions {
   bool go_backwards, zero_output_for_mask;
 };
 
-// Owns the lists that an RnnFrames points into.
+// Owns the lists that RnnBands point into.
 class FrameLists {
  public:
-  // mask (batch, steps) and lengths (batch) may be null. Work is O(batch * steps), only integers.
+  // mask (batch, steps) and lengths (batch) may be null; bands_of is given the number of all frames. Work is
+  // O(batch * steps), only integers.
   FrameLists(std::ptrdiff_t batch, std::ptrdiff_t steps, const bool* mask, const std::int64_t* lengths,
-             const FrameOptions& options);
+             const FrameOptions& options, const std::function<int(std::ptrdiff_t)>& bands_of);
 
-  const RnnFrames& view() const { return view_; }
+  const std::vector<RnnBand>& bands() const { return bands_; }
   bool dense() const { return dense_; }  // every step of every sequence is run
+
+  // (parts + 1) the rows at which parts begin that have equal numbers of frames, as bands do.
+  std::vector<std::ptrdiff_t> parts_of_rows(int parts) const;
 
  private:
   std::vector<std::ptrdiff_t> first_, row_steps_, row_sequence_, input_, output_, output_end_;
-  RnnFrames view_ = {};
+  std::vector<RnnBand> bands_;
   bool dense_;
 };
 
