@@ -61,6 +61,33 @@ def test_shared_weights_are_not_added_to_at_once():
     assert names_of(fastseq.Model(x, OneWeight()(x)), True) == ["simple_rnn", "simple_rnn", "add"]
 
 
+@pytest.mark.parametrize("units", [(160, 4), (4, 160)])
+def test_directions_of_unequal_size_on_any_number_of_threads(units):
+    """The larger one could use more threads than its half of the team has."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((64, 9, 12)).astype(np.float32)
+    y = rng.standard_normal((64, sum(units))).astype(np.float32)
+    before = fastseq.get_num_threads()
+    results = []
+    try:
+        for threads in (1, 4):
+            fastseq.set_num_threads(threads)
+            fastseq.set_seed(1)
+            given = layers.Input((9, 12))
+            back = layers.LSTM(units[1], go_backwards=True)
+            model = fastseq.Model(
+                given, layers.Bidirectional(layers.LSTM(units[0]), backward_layer=back)(given)
+            )
+            model.compile("sgd", "mse")
+            model.train_on_batch(x, y)
+            results.append([model.predict(x, verbose=0), *model.get_weights()])
+    finally:
+        fastseq.set_num_threads(before)
+    assert names_of(model) == ["two_lstm", "concatenate"]
+    for a, b in zip(*results, strict=True):
+        assert np.array_equal(a, b)
+
+
 @pytest.mark.parametrize("layer", [layers.LSTM, layers.GRU, layers.SimpleRNN])
 def test_same_bits_as_apart_on_any_number_of_threads(layer):
     rng = np.random.default_rng(0)

@@ -1,12 +1,15 @@
 """The recurrent kernels against their float64 twins and central differences, on every instruction set."""
 
 import itertools
+import threading
+import time
 
 import numpy as np
 import pytest
 from rnn_ops import CELLS, Op, assert_close, check, problem, random_mask, run_both
 
 import fastseq
+from fastseq import _core
 from fastseq.ops import rnn
 
 # One lane short of a register, one over, whole panels, several panels; nothing but one unit.
@@ -197,6 +200,37 @@ def test_same_bits_on_any_number_of_threads(cell, dtype, isa):
                         assert np.array_equal(a, b)
     finally:
         fastseq.set_num_threads(before)
+
+
+@pytest.mark.parametrize("shape", [(150, 6, 9, 40), (130, 5, 20, 216)], ids=["rows", "units"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_same_bits_while_the_team_works_for_another_thread(cell, shape):
+    """What was shared out for three is then done by one."""
+    op = Op(cell)
+    inputs = problem(cell, *shape, np.float32)
+    lengths = np.random.default_rng(3).integers(0, shape[1] + 1, shape[0])
+
+    def results():
+        sequence, state, saved = op.forward(**inputs, lengths=lengths)
+        grads = op.backward(saved, sequence, state)
+        fast, _, _ = op.forward(**inputs, lengths=lengths, training=False)
+        return [sequence, *state, *grads[:4], *grads.initial_state, fast]
+
+    before = fastseq.get_num_threads()
+    fastseq.set_num_threads(3)
+    try:
+        expected = results()
+        other = threading.Thread(target=lambda: _core.time_team(3, 1, work=0.3))
+        other.start()
+        time.sleep(0.05)
+        found = results()
+        alone = len(_core.probe_team(3)) == 1  # the team was busy all along
+        other.join()
+    finally:
+        fastseq.set_num_threads(before)
+    assert alone
+    for a, b in zip(expected, found, strict=True):
+        assert np.array_equal(a, b)
 
 
 WEIGHTS = ("kernel", "recurrent_kernel", "bias")

@@ -57,17 +57,22 @@ RnnCall<T> call_of_band(const RnnCall<T>& call, std::ptrdiff_t band) {
   return c;
 }
 
-// f(band, its rows that are this member's): where members share units, all rows of all bands.
+// f(band, its rows that are this member's): all bands where members share units, whole bands where there are
+// enough, else some neighbouring rows.
 template <class T, class F>
 FASTSEQ_INLINE void each_band(const RnnCall<T>& call, const Team& team, F f) {
-  for (std::ptrdiff_t i = 0; i < call.bands; ++i) {
+  Range bands = {0, call.bands}, mine = {0, call.batch};
+  if (!call.columns && team.count <= call.bands) {
+    bands = part_of(call.bands, team);
+  } else if (!call.columns) {
+    const std::ptrdiff_t* const row_steps = call.band[0].frames.row_steps;  // those of the other bands follow
+    mine.begin = row_of_part(row_steps, call.batch, call.frames, team.index, team.count);
+    mine.end = row_of_part(row_steps, call.batch, call.frames, team.index + 1, team.count);
+  }
+  for (std::ptrdiff_t i = bands.begin; i < bands.end; ++i) {
     const RnnBand& band = call.band[i];
-    Range rows = {0, band.rows};
-    if (!call.columns) {
-      const std::ptrdiff_t* const mine = call.member_rows + team.index;
-      rows.begin = larger(rows.begin, mine[0] - band.first_row);
-      rows.end = smaller(rows.end, mine[1] - band.first_row);
-    }
+    const Range rows = {larger(0, mine.begin - band.first_row),
+                        smaller(band.rows, mine.end - band.first_row)};
     if (rows.begin < rows.end) f(i, rows);
   }
 }

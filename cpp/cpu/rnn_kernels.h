@@ -64,14 +64,24 @@ struct RnnBand {
   std::ptrdiff_t first_row, rows;
 };
 
+// The row at which part `index` of `count` begins: parts have equal numbers of frames, not of rows. Static:
+// each object has its own, for its own instruction set.
+static inline std::ptrdiff_t row_of_part(const std::ptrdiff_t* row_steps, std::ptrdiff_t rows,
+                                         std::ptrdiff_t frames, std::ptrdiff_t index, std::ptrdiff_t count) {
+  if (index >= count) return rows;
+  std::ptrdiff_t row = 0;
+  for (std::ptrdiff_t seen = 0; row < rows && seen < frames * index / count; ++row) seen += row_steps[row];
+  return row;
+}
+
 // Sizes and options of one call, and all that forward keeps for backward. Strides are in elements.
 template <class T>
 struct RnnCall {
   Cell cell;
   Activation activation, recurrent_activation;
   const RnnBand* band;
-  int bands;                          // at least 1
-  const std::ptrdiff_t* member_rows;  // (members + 1) where each member's rows begin, unless they share units
+  int bands;              // at least 1
+  std::ptrdiff_t frames;  // of all bands
   std::ptrdiff_t batch, features, units;
   std::ptrdiff_t panels;              // of width * L units
   std::ptrdiff_t chunk_steps_frames;  // of a band, that one chunk of steps aims at

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "base/threads.h"
 #include "ops/rnn_frames.h"
@@ -89,19 +88,19 @@ Sharing choose_sharing(double flops, const RnnCall<T>& c, int threads) {
 // there are rows enough for members to own some (of two, each then reads the gates it wrote) and gates are
 // more than the sums that are added up.
 template <class T>
-int training_bands(const RnnCall<T>& c, std::ptrdiff_t frames) {
+int training_bands(const RnnCall<T>& c) {
   const std::ptrdiff_t gates = cell_layout(c.cell).gates;
-  const std::ptrdiff_t read = frames * (gates + 1) * c.units + (c.repeat ? 0 : frames * c.features);
+  const std::ptrdiff_t read = c.frames * (gates + 1) * c.units + (c.repeat ? 0 : c.frames * c.features);
   const std::ptrdiff_t summed = (c.features + c.units) * gates * c.units;
   const std::ptrdiff_t rows = has_large_weights(c) ? rows_worth_a_band_of_large_weights : rows_worth_a_band;
   return c.batch >= 2 * rows && read >= 2 * summed ? 2 : 1;
 }
 
 template <class T>
-double forward_flops(const RnnCall<T>& c, std::ptrdiff_t frames) {
+double forward_flops(const RnnCall<T>& c) {
   const double gates = 2.0 * static_cast<double>(c.units) * cell_layout(c.cell).gates;
-  const double inputs = static_cast<double>(c.repeat ? c.batch : frames) * static_cast<double>(c.features);
-  return gates * (inputs + static_cast<double>(frames) * static_cast<double>(c.units));
+  const double inputs = static_cast<double>(c.repeat ? c.batch : c.frames) * static_cast<double>(c.features);
+  return gates * (inputs + static_cast<double>(c.frames) * static_cast<double>(c.units));
 }
 
 // Frames of each band that a chunk of steps aims at.
@@ -131,7 +130,6 @@ struct RnnSaved<T>::Content {
   Arena arena;
   const Kernels* compiled;  // gates lie as this instruction set wrote them
   bool consumed = false;
-  double forward_flops = 0;
   std::ptrdiff_t input_elements = 0;  // of x
 
   explicit Content(FrameLists&& l) : lists(std::move(l)) {}
@@ -151,9 +149,7 @@ struct ForwardJob {
   RnnForward<T> f = {};
   Arena work;
   const Kernels* compiled;  // those that packed the weights, or will
-  double flops = 0;
   int members = 1;
-  std::vector<std::ptrdiff_t> member_rows;
 
   ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int threads);
   void run(const Team& team) const noexcept { rnn_table<T>(*compiled).forward(f, team); }
@@ -189,18 +185,16 @@ ForwardJob<T>::ForwardJob(const RnnArrays<T>& a, const RnnOptions& o, int thread
   saved->content = std::make_unique<typename RnnSaved<T>::Content>(
       FrameLists(a.batch, a.steps, a.mask, a.lengths, {o.go_backwards, o.zero_output_for_mask || a.lengths},
                  [&](std::ptrdiff_t frames) {
-                   flops = forward_flops(c, frames);
-                   const Sharing sharing = choose_sharing(flops, c, threads);
+                   c.frames = frames;
+                   const Sharing sharing = choose_sharing(forward_flops(c), c, threads);
                    members = sharing.members;
                    c.columns = sharing.columns;
-                   return o.training ? training_bands(c, frames) : sharing.columns ? 1 : members;
+                   return o.training ? training_bands(c) : sharing.columns ? 1 : members;
                  }));
   typename RnnSaved<T>::Content& kept = *saved->content;
   kept.input_elements = a.batch * a.steps * a.features;
   c.band = kept.lists.bands().data();
   c.bands = static_cast<int>(kept.lists.bands().size());
-  member_rows = kept.lists.parts_of_rows(members);
-  c.member_rows = member_rows.data();
   c.chunk_steps_frames = chunk_of(c, members);
   c.band_frames = frames_of_band(c);
   c.state_row = spread<T>(size.panels * size.width, 16);
@@ -243,7 +237,6 @@ template <class T>
 std::unique_ptr<RnnSaved<T>> ForwardJob<T>::finish() {
   if (!f.call.training) return nullptr;
   saved->content->call = f.call;
-  saved->content->forward_flops = flops;
   saved->content->compiled = compiled;
   return std::move(saved);
 }
@@ -254,9 +247,7 @@ struct BackwardJob {
   const bool keep;
   RnnBackward<T> b = {};
   Arena work;
-  double flops;
   int members;
-  std::vector<std::ptrdiff_t> member_rows;
 
   BackwardJob(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g, bool keep_saved,
               int threads);
@@ -271,7 +262,7 @@ struct BackwardJob {
 template <class T>
 BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnGradients<T>& g,
                             bool keep_saved, int threads)
-    : kept(*saved.content), keep(keep_saved), flops(2 * kept.forward_flops) {
+    : kept(*saved.content), keep(keep_saved) {
   if (kept.consumed)
     throw std::runtime_error(
         std::string(function) +
@@ -285,11 +276,9 @@ BackwardJob<T>::BackwardJob(const char* function, RnnSaved<T>& saved, const RnnG
   const bool lstm = c.cell == Cell::lstm, two = size.close > 0;
   const std::ptrdiff_t wide = kernels().rnn->pair_vectors * size.lanes;
 
-  const Sharing sharing = choose_sharing(flops, c, threads);
+  const Sharing sharing = choose_sharing(2 * forward_flops(c), c, threads);
   members = sharing.members;
   c.columns = sharing.columns;
-  member_rows = kept.lists.parts_of_rows(members);
-  c.member_rows = member_rows.data();
   c.chunk_steps_frames = chunk_of(c, members);
   b.dsequence = g.dsequence;
   b.dh_final = g.dh_final;
@@ -369,7 +358,7 @@ template <class T>
 RnnSavedPair<T> rnn_forward_both(const std::array<RnnArrays<T>, 2>& a, const std::array<RnnOptions, 2>& o) {
   const int threads = threads_of_each();
   ForwardJob<T> first(a[0], o[0], threads), second(a[1], o[1], threads);
-  run_both(first, second, first.flops + second.flops);
+  run_both(first, second, forward_flops(first.f.call) + forward_flops(second.f.call));
   return {first.finish(), second.finish()};
 }
 
@@ -386,7 +375,7 @@ void rnn_backward_both(const char* function, const std::array<RnnSaved<T>*, 2>& 
   const int threads = threads_of_each();
   BackwardJob<T> first(function, *saved[0], g[0], false, threads),
       second(function, *saved[1], g[1], false, threads);
-  run_both(first, second, first.flops + second.flops);
+  run_both(first, second, 2 * (forward_flops(first.b.call) + forward_flops(second.b.call)));
   first.finish();
   second.finish();
 }

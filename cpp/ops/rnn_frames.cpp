@@ -34,7 +34,8 @@ FrameLists::FrameLists(std::ptrdiff_t batch, std::ptrdiff_t steps, const bool* m
 
   // All of `first_` before any pointer into it.
   const int bands = bands_of(frames);
-  const std::vector<std::ptrdiff_t> rows = parts_of_rows(bands);
+  std::vector<std::ptrdiff_t> rows;  // at which bands begin
+  for (int b = 0; b <= bands; ++b) rows.push_back(row_of_part(row_steps_.data(), batch, frames, b, bands));
   const auto steps_of = [&](int b) { return rows[b] < rows[b + 1] ? row_steps_[rows[b]] : 0; };
   for (int b = 0; b < bands; ++b) {
     first_.push_back(0);
@@ -79,18 +80,6 @@ FrameLists::FrameLists(std::ptrdiff_t batch, std::ptrdiff_t steps, const bool* m
     before += view.count;
     first += longest + 1;
   }
-}
-
-std::vector<std::ptrdiff_t> FrameLists::parts_of_rows(int parts) const {
-  const std::ptrdiff_t frames = static_cast<std::ptrdiff_t>(input_.size());
-  std::vector<std::ptrdiff_t> rows;
-  std::size_t row = 0;
-  for (std::ptrdiff_t part = 0, seen = 0; part < parts; ++part) {
-    while (row < row_steps_.size() && seen < frames * part / parts) seen += row_steps_[row++];
-    rows.push_back(static_cast<std::ptrdiff_t>(row));
-  }
-  rows.push_back(static_cast<std::ptrdiff_t>(row_steps_.size()));
-  return rows;
 }
 
 }  // namespace fastseq

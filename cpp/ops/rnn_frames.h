@@ -25,9 +25,6 @@ class FrameLists {
   const std::vector<RnnBand>& bands() const { return bands_; }
   bool dense() const { return dense_; }  // every step of every sequence is run
 
-  // (parts + 1) the rows at which parts begin that have equal numbers of frames, as bands do.
-  std::vector<std::ptrdiff_t> parts_of_rows(int parts) const;
-
  private:
   std::vector<std::ptrdiff_t> first_, row_steps_, row_sequence_, input_, output_, output_end_;
   std::vector<RnnBand> bands_;
