@@ -77,6 +77,10 @@ def test_repeat_is_the_same_x_at_every_step(cell, isa):
     check(op, inputs, repeat=6, mask=mask)
     inputs.pop("initial_state")
     check(op, inputs, repeat=6)
+    rows = problem(cell, 70, 1, 4, 9)  # of two bands
+    rows["x"] = rows["x"][:, 0]
+    run_both(op, rows, np.float64, repeat=8)
+    check(op, rows, repeat=8, mask=random_mask(70, 8))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -171,7 +175,7 @@ def test_same_bits_on_any_number_of_threads(cell, dtype, isa):
     op = Op(cell)
     before = fastseq.get_num_threads()
     # Three members own rows only from 72 on; fewer rows, and large weights, make them share units. Of two
-    # bands of rows, two members own one each, three own parts, or units of both (the last).
+    # bands of rows, two members own one each, three own parts, or units of both (the first).
     shapes = [
         (64, 9, 12, 128), (90, 4, 40, 96), (150, 6, 9, 40), (2, 20, 64, 128), (1, 30, 16, 200),
         (16, 12, 33, 256), (130, 5, 20, 216),
@@ -350,8 +354,26 @@ def test_many_rows_and_chunks_match_twin(cell, isa):
         run_both(op, inputs, np.float64, lengths=lengths, go_backwards=True)
 
 
-# Also with sums of several chunks that begin and end in the gradient itself, and of two groups of rows.
-@pytest.mark.parametrize("sizes", [(3, 4, 2, 5), (80, 5, 6, 64), (150, 6, 9, 40)])
+@pytest.mark.parametrize("sizes", [(60, 40, 5, 64), (16, 60, 9, 128)], ids=["rows", "units"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_chunks_of_few_steps_on_any_number_of_threads(cell, sizes, isa):
+    """Without training each chunk uses the buffers of the one before it, wherever its frames lay."""
+    op, inputs = Op(cell), problem(cell, *sizes, scale=0.2)
+    lengths = np.random.default_rng(4).integers(0, sizes[1] + 1, sizes[0])
+    before = fastseq.get_num_threads()
+    try:
+        for options in ({}, {"lengths": lengths}):
+            expected, _, _ = op.forward(**inputs, **options)
+            for threads in (1, 2, 3):
+                fastseq.set_num_threads(threads)
+                found, _, _ = op.forward(**inputs, **options, training=False)
+                assert np.array_equal(found, expected)
+    finally:
+        fastseq.set_num_threads(before)
+
+
+# Also with sums of several chunks that begin and end in the gradient itself, and of two bands.
+@pytest.mark.parametrize("sizes", [(3, 4, 2, 5), (60, 5, 6, 64), (150, 6, 9, 40)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_only_wanted_gradients_and_adding(cell, sizes, isa):
     op = Op(cell)

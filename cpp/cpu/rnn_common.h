@@ -58,7 +58,8 @@ RnnCall<T> call_of_band(const RnnCall<T>& call, std::ptrdiff_t band) {
 }
 
 // f(band, its rows that are this member's): all bands where members share units, whole bands where there are
-// enough, else some neighbouring rows.
+// enough, else some neighbouring rows. Without training there are enough: a band's chunks use the same
+// buffers one after the other, and its rows must not be at different ones.
 template <class T, class F>
 FASTSEQ_INLINE void each_band(const RnnCall<T>& call, const Team& team, F f) {
   Range bands = {0, call.bands}, mine = {0, call.batch};

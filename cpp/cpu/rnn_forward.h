@@ -111,12 +111,9 @@ class ForwardLoop {
         project_panel(p, call_.inputs + rows.begin * call_.features,
                       call_.repeated + (p * call_.batch + rows.begin) * S::frame, rows.end - rows.begin);
     }
-    // Buffers of one chunk are used again by the next: nobody may still be reading them.
-    const bool wait = !call_.training && share_.shared_steps;
     for (std::ptrdiff_t begin = 0; begin < share_.frames.steps;) {
       const std::ptrdiff_t end = share_.chunk_end(begin);
       if (!call_.training) gates_from_ = share_.frames.first[begin];
-      if (wait && begin > 0) share_.meet();
       if (!call_.repeat) project_chunk(begin, end);
       for (std::ptrdiff_t step = begin; step < end; ++step) run_step(step);
       begin = end;

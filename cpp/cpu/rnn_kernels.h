@@ -81,7 +81,7 @@ struct RnnCall {
   Activation activation, recurrent_activation;
   const RnnBand* band;
   int bands;              // at least 1
-  std::ptrdiff_t frames;  // of all bands
+  std::ptrdiff_t frames;  // of all bands, also in the call of one
   std::ptrdiff_t batch, features, units;
   std::ptrdiff_t panels;              // of width * L units
   std::ptrdiff_t chunk_steps_frames;  // of a band, that one chunk of steps aims at

@@ -38,7 +38,7 @@ std::ptrdiff_t spread_panels(std::ptrdiff_t elements) {
   return (lines + (place - lines % period + period) % period) * line;
 }
 
-// Frames of all members that one chunk of steps aims at: large enough to use packed weights many times, small
+// Frames of each member that one chunk of steps aims at: large enough to use packed weights many times, small
 // enough that what a chunk writes is still in cache when its steps read it. Measured: flat between 200 and
 // 400 per member.
 constexpr std::ptrdiff_t chunk_frames = 256;
@@ -106,7 +106,7 @@ double forward_flops(const RnnCall<T>& c) {
 // Frames of each band that a chunk of steps aims at.
 template <class T>
 std::ptrdiff_t chunk_of(const RnnCall<T>& c, int members) {
-  return chunk_frames * std::max(1, members / c.bands);
+  return chunk_frames * ((members + c.bands - 1) / c.bands);
 }
 
 // The largest band's frames, and without training those of its largest chunk.
