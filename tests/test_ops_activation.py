@@ -130,6 +130,18 @@ def test_extremes(isa):
     np.testing.assert_array_equal(y, [0, 0, 0, 6, 6, np.nan])
 
 
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "exponential"])
+def test_last_bits(isa, name):
+    """float32 within a few units of its last place, from 0 to where the results stop being normal numbers."""
+    size = np.geomspace(1e-6, 87, 200_000)
+    x = np.concatenate([-size, size]).astype(np.float32)
+    y, _ = ops.activation_forward(x, name, training=False)
+    exact = twin(name, x.astype(np.float64))
+    units = np.abs(y - exact) / np.spacing(np.abs(exact).astype(np.float32))
+    assert units[np.abs(x) < 10].max() < 2.6
+    assert units.max() < 6
+
+
 def test_softmax_extremes(isa):
     x = np.array([[1e4, 0, -1e4], [-INF, 0, 0], [np.nan, 0, 0], [INF, 0, 0]], np.float32)
     y, _ = ops.softmax_forward(x)

@@ -41,9 +41,9 @@ struct Scaled {
   // exp(y). NaN stays NaN.
   static FASTSEQ_INLINE Scaled exponential(V y) {
     const Int none = y < V(least_logarithm);
-    Int n;
-    const V p = exp_reduced(max(V(least_logarithm), y), n);
-    return {select<T>(none, V(T(0)), V(T(1)) + p), none ? Int{} + low : n};
+    V shifted;
+    const V p = exp_reduced<Reduction::exact>(max(V(least_logarithm), y), shifted);
+    return {select<T>(none, V(T(0)), V(T(1)) + p), none ? Int{} + low : exponent_of(shifted)};
   }
 
   static FASTSEQ_INLINE Scaled of(V x) {

@@ -268,18 +268,19 @@ FASTSEQ_INLINE T maximum(Vec<T> x) {
   return halved<T, Vec<T>::lanes>(x.v, [](auto a, auto b) FASTSEQ_INLINED { return a > b ? a : b; });
 }
 
-// Constants of the exponential: ln 2 in two parts (Cody & Waite), the shift that rounds to an integer, the
-// exponent field, and the polynomial of (exp(r) - 1 - r) / r^2 on |r| <= ln(2)/2 (float: minimax, 3e-9 of
-// exp; double: Taylor to r^13).
+// Constants of the exponential: ln 2, also in two parts (Cody & Waite), the exponent field, the shift that
+// rounds to an integer and adds the exponent's bias, and the polynomial of (exp(r) - 1 - r) / r^2 on
+// |r| <= ln(2)/2 (float: minimax, 3e-9 of exp; double: Taylor to r^13).
 template <class T>
 struct ExpConstants;
 
 template <>
 struct ExpConstants<float> {
   using Bits = std::int32_t;
-  static constexpr float log2e = 1.44269504088896341f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
-  static constexpr float shift = 12582912.0f;
-  static constexpr Bits shift_bits = 0x4b400000, bias = 127, mantissa = 23;
+  static constexpr float log2e = 1.44269504088896341f, ln2 = 0.693147180559945309f, ln2_high = 0.693359375f,
+                         ln2_low = -2.12194440e-4f;
+  static constexpr Bits bias = 127, mantissa = 23, shift_bits = 0x4b400000 + bias;
+  static constexpr float shift = 12582912.0f + bias;
   static constexpr float lowest = -87.0f, highest = 88.0f;           // one scale by 2^n stays normal
   static constexpr float exp_lowest = -104.0f, exp_highest = 89.0f;  // beyond them exp is 0 and inf
   static constexpr float tanh_end = 9.02f;                           // tanh(x) rounds to 1 from here on
@@ -291,10 +292,10 @@ struct ExpConstants<float> {
 template <>
 struct ExpConstants<double> {
   using Bits = std::int64_t;
-  static constexpr double log2e = 1.4426950408889634074, ln2_high = 6.93145751953125e-1,
-                          ln2_low = 1.42860682030941723212e-6;
-  static constexpr double shift = 6755399441055744.0;
-  static constexpr Bits shift_bits = 0x4338000000000000, bias = 1023, mantissa = 52;
+  static constexpr double log2e = 1.4426950408889634074, ln2 = 0.693147180559945309,
+                          ln2_high = 6.93145751953125e-1, ln2_low = 1.42860682030941723212e-6;
+  static constexpr Bits bias = 1023, mantissa = 52, shift_bits = 0x4338000000000000 + bias;
+  static constexpr double shift = 6755399441055744.0 + bias;
   static constexpr double lowest = -708.0, highest = 709.0;
   static constexpr double exp_lowest = -746.0, exp_highest = 710.0;
   static constexpr double tanh_end = 19.1;
@@ -315,18 +316,41 @@ FASTSEQ_INLINE Vec<T> from_bits(Vec<T>, typename Vec<T>::Int bits) {
   return Vec<T>((typename Vec<T>::Native)bits);
 }
 
-// x = n ln 2 + r with |r| <= ln(2)/2. Gives exp(r) - 1, and n as an integer per lane. V is a Vec, or a Pair.
-template <class V>
-FASTSEQ_INLINE V exp_reduced(V x, typename V::Int& n) {
-  using C = ExpConstants<typename V::Scalar>;
-  const V shifted = x * V(C::log2e) + V(C::shift);
-  n = to_bits(shifted) - C::shift_bits;
+// How exactly x - n ln 2 is formed. With ln 2 as one number it is off by n times what that leaves out: with
+// float and a fused product 2e-9 n, which counts for exp far from 0 but not for sigmoid and tanh.
+enum class Reduction { exact, quick };
+
+#if defined(__FMA__) || defined(__aarch64__)
+constexpr bool fused_products = true;
+#else
+constexpr bool fused_products = false;
+#endif
+
+// x = n ln 2 + r with |r| <= ln(2)/2. Gives exp(r) - 1, and n as n + C::shift. V is a Vec, or a Pair.
+template <Reduction reduction, class V>
+FASTSEQ_INLINE V exp_reduced(V x, V& shifted) {
+  using T = typename V::Scalar;
+  using C = ExpConstants<T>;
+  constexpr bool quick = reduction == Reduction::quick && sizeof(T) == sizeof(float) && fused_products;
+  shifted = x * V(C::log2e) + V(C::shift);
   const V whole = shifted - V(C::shift);
-  const V r = (x - whole * V(C::ln2_high)) - whole * V(C::ln2_low);
+  const V r = quick ? x - whole * V(C::ln2) : (x - whole * V(C::ln2_high)) - whole * V(C::ln2_low);
   V p(C::polynomial[0]);
 #pragma GCC unroll 16
   for (int i = 1; i < C::terms; ++i) p = p * r + V(C::polynomial[i]);
   return (p * r) * r + r;
+}
+
+// n of exp_reduced, an integer per lane.
+template <class V>
+FASTSEQ_INLINE typename V::Int exponent_of(V shifted) {
+  return to_bits(shifted) - ExpConstants<typename V::Scalar>::shift_bits;
+}
+
+// 2^n, where that is a normal number: the shift has left n + bias in the last bits.
+template <class V>
+FASTSEQ_INLINE V scale_of(V shifted) {
+  return from_bits(V(), to_bits(shifted) << ExpConstants<typename V::Scalar>::mantissa);
 }
 
 template <class V>
@@ -341,9 +365,9 @@ template <class T>
 FASTSEQ_INLINE Vec<T> exp(Vec<T> x) {
   using C = ExpConstants<T>;
   x = min(Vec<T>(C::exp_highest), max(Vec<T>(C::exp_lowest), x));
-  typename Vec<T>::Int n;
-  const Vec<T> p = exp_reduced(x, n);
-  const typename Vec<T>::Int half = n >> 1;
+  Vec<T> shifted;
+  const Vec<T> p = exp_reduced<Reduction::exact>(x, shifted);
+  const typename Vec<T>::Int n = exponent_of(shifted), half = n >> 1;
   return (Vec<T>(T(1)) + p) * power_of_two<Vec<T>>(half) * power_of_two<Vec<T>>(n - half);
 }
 
@@ -351,19 +375,17 @@ FASTSEQ_INLINE Vec<T> exp(Vec<T> x) {
 template <class T>
 FASTSEQ_INLINE Vec<T> exp_to_one(Vec<T> x) {
   const Vec<T> lowest(ExpConstants<T>::lowest);
-  typename Vec<T>::Int n;
-  const Vec<T> p = exp_reduced(max(lowest, x), n);
-  const Vec<T> scale = power_of_two<Vec<T>>(n);
+  Vec<T> shifted;
+  const Vec<T> p = exp_reduced<Reduction::exact>(max(lowest, x), shifted), scale = scale_of(shifted);
   return select<T>(x < lowest, Vec<T>(T(0)), p * scale + scale);
 }
 
 template <class V>
 FASTSEQ_INLINE V sigmoid(V x) {
   using C = ExpConstants<typename V::Scalar>;
-  typename V::Int n;
-  const V one(1), clamped = min(V(C::highest), max(V(C::lowest), -x));
-  const V p = exp_reduced(clamped, n);
-  const V scale = power_of_two<V>(n);
+  V shifted;
+  const V one(1), clamped = min(V(-C::lowest), max(V(-C::highest), x));
+  const V p = exp_reduced<Reduction::quick>(-clamped, shifted), scale = scale_of(shifted);
   const V e = p * scale + scale;
   return one / (one + e);
 }
@@ -373,10 +395,9 @@ FASTSEQ_INLINE V sigmoid(V x) {
 template <class V>
 FASTSEQ_INLINE V tanh(V x) {
   using C = ExpConstants<typename V::Scalar>;
-  typename V::Int n;
+  V shifted;
   const V clamped = min(V(C::tanh_end), max(V(-C::tanh_end), x));
-  const V p = exp_reduced(clamped + clamped, n);
-  const V scale = power_of_two<V>(n);
+  const V p = exp_reduced<Reduction::quick>(clamped + clamped, shifted), scale = scale_of(shifted);
   const V e = p * scale + (scale - V(1));
   return e / (e + V(2));
 }
