@@ -145,6 +145,9 @@ void product_rows(const Product<T>& p) {
   }
   for (std::ptrdiff_t row = 0; row < p.rows; --tiles) {
     const int rows = static_cast<int>((p.rows - row + tiles - 1) / tiles);
+    if (p.far_c)
+      for (std::ptrdiff_t r = row; r < row + rows; ++r)
+        for (int v = 0; v < Vectors; ++v) __builtin_prefetch(p.c + r * p.c_row + v * p.c_vector, 1, 3);
     product_tile_of<T, most, Vectors, Transposed>(p, row, rows, ahead);
     ahead.line += stretches * ahead.count * ahead.step;
     row += rows;

@@ -54,6 +54,7 @@ struct Product {
   // Where they go: c[r * c_row + v * c_vector].
   T* c;
   std::ptrdiff_t c_row, c_vector;
+  bool far_c;  // its lines are fetched while the sums are made
 
   // The B of the product that comes next, fetched on the way, as this one's own is from pass to pass; nullptr
   // where B is near enough: requests that are not needed cost 2 to 6 %.

@@ -46,9 +46,20 @@ FASTSEQ_INLINE void store_at(const V& value, T* p, std::ptrdiff_t row, std::ptrd
   RowsOf<V>::store(value, p + r * row + j, row);
 }
 
+// Rows between the one in hand and the one whose lines are fetched meanwhile: rows of states lie too far
+// apart for the hardware's prefetchers, and one store that waits for its line holds up all that come after
+// it.
+constexpr std::ptrdiff_t rows_ahead = 8;
+
+template <int write, class V, class T>
+FASTSEQ_INLINE void fetch_ahead(const T* p, std::ptrdiff_t row, std::ptrdiff_t r, int j) {
+  for (int i = 0; i < RowsOf<V>::count; ++i) __builtin_prefetch(p + (r + i + rows_ahead) * row + j, write, 3);
+}
+
 // Writes h of row r (and the next), units [j, j + L) of the panel, wherever it is wanted.
 template <class T, class V>
 FASTSEQ_INLINE void emit(const PanelStep<T>& s, std::ptrdiff_t first, int j, const V& rows) {
+  if (s.h_next) fetch_ahead<1, V>(s.h_next, s.state_row, first, j);
   each_row_of(rows, [&](int i, const Vec<T>& h) FASTSEQ_INLINED {
     const std::ptrdiff_t r = first + i, at = r * s.state_row + j;
     if (r < s.next_rows) {
@@ -145,6 +156,7 @@ struct CellRows<T, Cell::lstm> {
     each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
       using V = decltype(kind);
       const auto sum = [&](int slot) FASTSEQ_INLINED { return load_at<V>(s.sums, frame, r, slot * w + j); };
+      fetch_ahead<1, V>(s.c, s.state_row, r, j);
       const LstmGates<V> sums = {sum(0), sum(1), sum(2), sum(3)};
       const LstmStep<V> step = lstm_forward(sums, load_or_zero<V>(s.c_prev, s.state_row, r, j), act);
       store_at(step.y.i, s.gates, frame, r, j);
@@ -224,6 +236,7 @@ struct CellRows<T, Cell::gru_before> {
   static void open_forward(const PanelStep<T>& s, const Act& act) {
     each_register<Shared, T>(s.rows, [&](auto kind, std::ptrdiff_t r, int j) FASTSEQ_INLINED {
       using V = decltype(kind);
+      fetch_ahead<1, V>(s.reset, s.state_row, r, j);
       const GruBeforeOpen<V> y =
           gru_before_open(load_at<V>(s.sums, frame, r, j), load_at<V>(s.sums, frame, r, w + j),
                           load_or_zero<V>(s.reset_in, s.state_row, r, j), act);

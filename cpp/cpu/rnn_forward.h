@@ -180,6 +180,7 @@ class ForwardLoop {
     q.c = sums + S::input_at;
     q.c_row = S::frame;
     q.c_vector = S::L;
+    q.far_c = call_.training;
     product(q, S::input / S::L);
     if (S::input < S::frame)
       for (std::ptrdiff_t r = 0; r < rows; ++r)
@@ -265,6 +266,7 @@ class ForwardLoop {
     q.c = sums + rows.begin * S::frame + at;
     q.c_row = S::frame;
     q.c_vector = S::L;
+    q.far_c = call_.training;
     product(q, size / S::L);
   }
 

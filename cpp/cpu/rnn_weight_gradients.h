@@ -186,11 +186,12 @@ class WeightGradients {
   }
 
   FASTSEQ_OUTLINE static void sum_frames(const T* d, Range frames, bool first, T* out) {
-    for (int j = 0; j < S::frame; j += L) {
-      V sums = first ? V(T(0)) : V::load(out + j);
-      for (std::ptrdiff_t i = frames.begin; i < frames.end; ++i) sums += V::load(d + i * S::frame + j);
-      sums.store(out + j);
-    }
+    constexpr int vectors = S::frame / L;
+    V sums[vectors];  // side by side: each waits for the addition before it
+    for (int v = 0; v < vectors; ++v) sums[v] = first ? V(T(0)) : V::load(out + v * L);
+    for (std::ptrdiff_t i = frames.begin; i < frames.end; ++i)
+      for (int v = 0; v < vectors; ++v) sums[v] += V::load(d + i * S::frame + v * L);
+    for (int v = 0; v < vectors; ++v) sums[v].store(out + v * L);
   }
 
   // Some rows of a gradient's panels, those of all bands added up, to Keras's (depth, gates * H), or added
