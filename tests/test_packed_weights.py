@@ -274,7 +274,7 @@ def test_a_write_cut_short_is_a_change():
     before = type(variable).changes
 
     def write():
-        with variable.changing():
+        with variable.changing:
             variable.value[...] = 3
             raise KeyboardInterrupt
 

@@ -60,6 +60,16 @@ class _Arithmetic:
         return operators["logical_not"](self)
 
 
+class _Changing:
+    """Around what writes into values in place; what an error or Ctrl-C cuts short is a change too."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        Variable.changes += 1
+
+
 class Variable(_Arithmetic):
     """A named array that outlives a step: a weight, or the state of a layer.
 
@@ -77,6 +87,7 @@ class Variable(_Arithmetic):
     """
 
     changes: ClassVar[int] = 0
+    changing: ClassVar[_Changing] = _Changing()
 
     __slots__ = (
         "__weakref__", "constraint", "gradient", "name", "place", "regularizer", "trainable", "value",
@@ -114,17 +125,8 @@ class Variable(_Arithmetic):
         array = np.asarray(value, dtype=self.value.dtype)
         if array.shape != self.value.shape:
             raise ValueError(f"assign: value must have shape {self.value.shape}, got {array.shape}")
-        with Variable.changing():
+        with Variable.changing:
             self.value[...] = array
-
-    @staticmethod
-    @contextmanager
-    def changing() -> Iterator[None]:
-        """Around what writes into values in place; what an error or Ctrl-C cuts short is a change too."""
-        try:
-            yield
-        finally:
-            Variable.changes += 1
 
     __array_priority__ = 1000.0  # numpy leaves `array + variable` to __radd__
 

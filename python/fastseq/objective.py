@@ -317,7 +317,7 @@ class Objective:
         values, slots = plan.step(inputs, self._for_heads(targets), self._for_heads(weights))  # type: ignore[union-attr]
         self.optimizer.step()  # type: ignore[union-attr]
         if self._constrained:
-            with Variable.changing():
+            with Variable.changing:
                 for variable in self._constrained:
                     variable.value[...] = variable.constraint(variable.value)  # type: ignore[misc]
         self._track(plan, values, slots, len(inputs[0]), targets, weights)  # type: ignore[arg-type]
@@ -415,6 +415,8 @@ class Objective:
 
 def _plain(result: Any) -> Any:
     """A metric's value as a number, or, of several, as an array."""
+    if isinstance(result, float):
+        return result
     return float(result) if np.ndim(result) == 0 else np.asarray(result)
 
 

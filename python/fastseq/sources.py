@@ -263,7 +263,7 @@ def one_batch(
         objective = model.objective
         _target_columns(objective, y, function)
     if train:
-        plan = objective.plan_training(model.trainable_weights) if not objective.ready else objective.ready
+        plan = objective.ready or objective.plan_training(model.trainable_weights)
     else:
         plan = objective.plan_testing()
     inputs = batch_inputs(model, x, plan, function)

@@ -2,6 +2,7 @@
 
 from fastseq.data.columns import (
     Batches,
+    agree,
     as_columns,
     class_weights,
     columns,
@@ -15,6 +16,7 @@ from fastseq.data.dataset import PyDataset, is_dataset, is_stream, parts
 __all__ = [
     "Batches",
     "PyDataset",
+    "agree",
     "as_columns",
     "class_weights",
     "columns",

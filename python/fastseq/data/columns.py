@@ -13,7 +13,7 @@ from fastseq._arrays import Array, column, describe, floating, message
 from fastseq._random import generator
 from fastseq._symbol import Symbol
 
-__all__ = ["Batches", "class_weights", "columns", "fits", "split"]
+__all__ = ["Batches", "agree", "class_weights", "columns", "fits", "split"]
 
 
 def columns(value: Any, names: Sequence[str], function: str, argument: str) -> list[Any]:
@@ -39,6 +39,12 @@ def columns(value: Any, names: Sequence[str], function: str, argument: str) -> l
     return list(value)
 
 
+def agree(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a shape is the one that is wanted, where None stands for any size."""
+    same_rank = len(shape) == len(wanted)
+    return same_rank and not [n for n, want in zip(shape, wanted, strict=True) if want not in (None, n)]
+
+
 def fits(array: Array, symbol: Symbol, function: str, argument: str) -> Array:
     """The array, its shape agreeing with the Symbol's; a missing last axis of size 1 is added.
 
@@ -48,9 +54,7 @@ def fits(array: Array, symbol: Symbol, function: str, argument: str) -> Array:
     shape = symbol.shape
     if array.ndim == len(shape) - 1 and shape[-1] == 1:
         array = array.reshape((*array.shape, 1))
-    if array.ndim != len(shape) or any(
-        n is not None and m != n for m, n in zip(array.shape[1:], shape[1:], strict=True)
-    ):
+    if not agree(array.shape[1:], shape[1:]):
         raise ValueError(message(function, argument, f"have shape {shape}", str(array.shape)))
     return array
 

@@ -218,7 +218,9 @@ class Plan:
             targets: One per head; of a plan without heads, none.
         """
         slots = self._template.copy()
-        arrays = [*inputs, *(targets[place] for place in self._targets_read)]
+        arrays = inputs
+        if self._targets_read:
+            arrays = [*inputs, *(targets[place] for place in self._targets_read)]
         for slot, array in zip(self._inputs, arrays, strict=True):
             slots[slot] = array
         for slot, variable in self._live:

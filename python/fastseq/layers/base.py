@@ -282,7 +282,7 @@ class Layer(Described):
                 rule = f"have shape {variable.shape}"
                 raise ValueError(message(function, f"weights[{index}]", rule, str(array.shape)))
             arrays.append(array)
-        with Variable.changing():
+        with Variable.changing:
             for variable, array in zip(variables, arrays, strict=True):
                 variable.value[...] = array
 

@@ -287,5 +287,5 @@ class FunctionLoss(Loss):
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...], function: str, argument: str) -> None:
-    if len(shape) != len(wanted) or any(n is not None and m != n for m, n in zip(shape, wanted, strict=True)):
+    if not data.agree(shape, wanted):
         raise ValueError(message(function, argument, f"have shape {tuple(wanted)}", str(shape)))

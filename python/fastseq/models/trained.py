@@ -129,7 +129,8 @@ class Trained(Kept, abstract=True):
         if self._compiled is None:
             raise RuntimeError(f"{function}: {self.name} must be compiled first, got one that is not")
         trains = function in ("fit", "train_on_batch", "gradients")
-        if trains and all(loss is None for loss in flatten(self._compiled["loss"])):
+        losses = flatten(self._compiled["loss"]) if trains else ()
+        if trains and losses.count(None) == len(losses):
             raise RuntimeError(f"{function}: {self.name} must be compiled with a loss, got none")
 
     def fit(

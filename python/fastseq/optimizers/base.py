@@ -175,7 +175,7 @@ class Optimizer(FromArguments):
 
     def step(self) -> None:
         """Changes the parameters by their gradients and clears the gradients."""
-        with Variable.changing():
+        with Variable.changing:
             if self._gathered():
                 rate = self.learning_rate
                 if self.decay:
@@ -229,7 +229,7 @@ class Optimizer(FromArguments):
         if self._aside is None:
             return
         values = self._state["average"] if averaged else self._aside
-        with Variable.changing():
+        with Variable.changing:
             for (place, _), value in zip(self._pairs, values, strict=True):
                 place[...] = value
         if not averaged:
