@@ -110,9 +110,11 @@ struct ForwardCall {
     if (saved) {
       std::vector<py::ssize_t> bias_shape;
       if (p.bias) bias_shape.assign(p.bias->shape(), p.bias->shape() + p.bias->ndim());
-      kept = py::cast(std::make_unique<PySaved>(
-          PySaved{options.cell, std::move(saved), *p.kernel, *p.recurrent_kernel, arrays.batch, arrays.steps,
-                  arrays.features, arrays.units, std::move(bias_shape), options.repeat, p.h0 || p.c0}));
+      // As a value: of what pybind11 does with a unique_ptr, clang leaves out a part, and nothing can be
+      // loaded.
+      kept = py::cast(PySaved{options.cell, std::move(saved), *p.kernel, *p.recurrent_kernel, arrays.batch,
+                              arrays.steps, arrays.features, arrays.units, std::move(bias_shape),
+                              options.repeat, p.h0 || p.c0});
     }
     return py::make_tuple(std::move(sequence), std::move(h), std::move(c), std::move(kept));
   }
